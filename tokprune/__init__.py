@@ -1,0 +1,1 @@
+"""Token pruning for vision-language models as an election."""

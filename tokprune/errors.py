@@ -1,0 +1,42 @@
+"""Every error that tokprune raises on purpose: one base, specific children.
+
+A message says where it happened, what was expected, what came, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class TokpruneError(Exception):
+    """Base of all errors raised by tokprune."""
+
+
+class InvalidValueError(TokpruneError, ValueError):
+    """A value has the right type but cannot be used: a keep of 0, votes of a wrong shape, an unknown option."""
+
+
+class UnknownNameError(InvalidValueError, LookupError):
+    """A component, model or data set name is not registered; the message offers the nearest known one."""
+
+
+class SignalError(TokpruneError, AttributeError):
+    """A scorer asked for a signal that was not observed; the message names what is offered."""
+
+
+class AdapterError(TokpruneError, TypeError):
+    """No adapter fits the model, or the adapter cannot do what was asked of it on this model."""
+
+
+class AlreadyAppliedError(TokpruneError, RuntimeError):
+    """`tokprune.apply` was called on a model that already carries a policy for the same target."""
+
+
+class UnsupportedCallError(TokpruneError, RuntimeError):
+    """A call of the pruned model that is known to give wrong results; refused before anything runs."""
+
+
+class PluginError(TokpruneError, RuntimeError):
+    """An installed plugin is broken or conflicts with another one."""
+
+
+class PluginWarning(UserWarning):
+    """An installed plugin could not be loaded and was skipped."""
