@@ -1,0 +1,121 @@
+"""The five contracts on one screen: Scorer, Aggregator, Selector, Reduction, Adapter.
+
+signal --scorer--> votes --aggregator--> scores --selector--> kept --reduction--> shorter sequence
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from tokprune.keep import Keep
+from tokprune.layers import Layers
+from tokprune.signal import Signal
+from tokprune.votes import Votes
+
+Positions = Literal["compact", "preserve"]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Signal -> votes. A frozen dataclass whose fields are its options; it keeps no state between calls.
+
+    A scorer that does not read every layer of a signal may say so in an attribute `layers_read` (signal name ->
+    "all" | "first" | "last" | indices); the other layers are then not captured.
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+    """The signals it reads; nothing else is captured."""
+    aggregator: ClassVar[str]
+    """Name of its default aggregator."""
+
+    def __call__(self, signal: Signal) -> Iterable[Votes]: ...
+
+
+@runtime_checkable
+class Aggregator(Protocol):
+    """Votes -> scores `[batch token]`: a voting rule. It consumes one layer at a time."""
+
+    def __call__(self, votes: Iterable[Votes]) -> Tensor: ...
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """Scores and keep -> kept, a bool mask `[batch token]`.
+
+    A selector may list in an attribute `wants` what else it needs as keyword arguments: "votes" (a list with one
+    `Votes` per layer) or names of signals.
+    """
+
+    uniform: ClassVar[bool]
+    """True if it keeps exactly `keep_count(keep, token)` tokens in every row."""
+
+    def __call__(self, scores: Tensor, keep: Keep) -> Tensor: ...
+
+
+@runtime_checkable
+class Reduction(Protocol):
+    """What happens to the tokens that were not kept."""
+
+    removes: ClassVar[bool]
+    """True: dropped tokens leave the sequence. False: they stay and are hidden from attention (a dry run)."""
+    reads_tokens: ClassVar[bool]
+    """True if it changes the kept tokens, so that it has to be called."""
+
+    def __call__(self, tokens: Tensor, kept: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What an adapter is asked to do: everything it needs to know of a policy, and nothing of how votes are made."""
+
+    target: str
+    needs: Mapping[str, Layers]
+    """Signal name -> layers to capture ("all" for signals without layers)."""
+    choose: Callable[[Signal], Tensor]
+    """Signal -> kept, bool `[batch token]`."""
+    reduction: Reduction
+    positions: Positions
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one pruned call did to the sequence: told by the adapter, after the cut.
+
+    Attributes:
+        length_before: sequence length that would have entered the language model.
+        length_after: sequence length that did.
+        sizes: how many original tokens each target token stands for `[batch token]` (0 for dropped), or None.
+    """
+
+    length_before: int
+    length_after: int
+    sizes: Tensor | None = None
+
+
+class Attachment(Protocol):
+    """A cut that sits on a model. `remove` leaves exactly the model there was; calling it twice does no harm."""
+
+    def remove(self) -> None:
+        """Take the cut off the model."""
+        ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """Knows one model family: where to observe, where to cut, how to undo. It never imports a scorer or a policy."""
+
+    def matches(self, model: nn.Module) -> bool:
+        """Whether this adapter understands `model`; must not import the model's library to find out."""
+        ...
+
+    def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
+        """The targets it can cut on this model and, for each, the signals it offers; the default target first."""
+        ...
+
+    def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
+        """Check everything, then change the model; on failure nothing is left behind."""
+        ...

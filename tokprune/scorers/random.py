@@ -1,0 +1,40 @@
+"""Random: the baseline that every other scorer has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from tokprune.scorers.ballots import single_ballot
+from tokprune.signal import Signal
+from tokprune.votes import Votes
+
+
+@dataclass(frozen=True)
+class Random:
+    """Uniformly random scores, drawn anew from the seed in every call and the same for every image of a batch.
+
+    One seed is one set of positions: a result must not depend on an image's place in the batch. Average over several
+    seeds to compare with other scorers.
+
+    Args:
+        seed: any int; the same seed gives the same scores on every device.
+
+    Example:
+        >>> Random(seed=1)
+        Random(seed=1)
+    """
+
+    seed: int = 0
+
+    needs: ClassVar[tuple[str, ...]] = ("tokens",)
+    aggregator: ClassVar[str] = "sum"
+
+    def __call__(self, signal: Signal) -> Iterator[Votes]:
+        """Yield one ballot per image."""
+        batch, count = signal.shape
+        draw = torch.rand(count, generator=torch.Generator().manual_seed(self.seed))
+        yield single_ballot(draw.to(signal.tokens.device).expand(batch, count))

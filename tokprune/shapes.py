@@ -1,0 +1,26 @@
+"""Checks of tensor shapes, so that bad input fails at the door with a message that says what was expected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tokprune.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def check_dims(where: str, name: str, tensor: Tensor, dims: str) -> None:
+    """Raise `InvalidValueError` unless `tensor` has as many dimensions as `dims` names ("batch voter token")."""
+    # Duck-typed on purpose: importing torch here would make the cheapest layer the slowest to import.
+    shape = getattr(tensor, "shape", None)
+    if shape is None:
+        raise InvalidValueError(f"{where}: {name} must be a tensor [{dims}], got {type(tensor).__name__}")
+    if len(shape) != len(dims.split()):
+        raise InvalidValueError(f"{where}: {name} must have shape [{dims}], got {tuple(shape)}")
+
+
+def check_same(where: str, what: str, expected: tuple[int, ...], got: tuple[int, ...]) -> None:
+    """Raise `InvalidValueError` unless the two shapes are equal."""
+    if tuple(expected) != tuple(got):
+        raise InvalidValueError(f"{where}: {what} must have shape {tuple(expected)}, got {tuple(got)}")

@@ -1,0 +1,129 @@
+"""Signal: what an adapter observed in one forward pass and offers to scorers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from tokprune.errors import InvalidValueError, SignalError
+from tokprune.shapes import check_dims
+from tokprune.votes import Votes
+
+SIGNAL_NAMES = ("tokens", "cross_attention", "self_attention", "encoder_attention", "text", "grid")
+"""Every signal there is, by the name used in a scorer's `needs` and as an attribute of `Signal`."""
+
+ATTENTION_NAMES = ("cross_attention", "self_attention", "encoder_attention")
+"""The signals that come as one `Votes` per layer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """The prompt that goes with each image.
+
+    Attributes:
+        embeddings: `[batch text dim]`.
+        mask: bool `[batch text]`, True for real text tokens (no padding, no image placeholders).
+    """
+
+    embeddings: Tensor
+    mask: Tensor
+
+
+class Signal:
+    """What was observed about the target tokens of one forward pass. `batch` counts images.
+
+    Args:
+        tokens: the target tokens' vectors `[batch token dim]`.
+        cross_attention: one `Votes` per layer: the other side's tokens vote for the target tokens.
+        self_attention: one `Votes` per layer: the target tokens vote for each other.
+        encoder_attention: one `Votes` per layer: the image encoder's tokens vote for each other.
+        text: the prompts.
+        grid: rows and columns of the image tokens.
+        source: who observed it, for messages.
+
+    Reading a signal that was not observed raises `SignalError`, which names those that were.
+
+    Example:
+        >>> import torch
+        >>> signal = Signal(tokens=torch.zeros(2, 32, 8))
+        >>> signal.offered, signal.batch, signal.token_count
+        (('tokens',), 2, 32)
+    """
+
+    tokens: Tensor
+    cross_attention: Sequence[Votes]
+    self_attention: Sequence[Votes]
+    encoder_attention: Sequence[Votes]
+    text: Text
+    grid: tuple[int, int]
+
+    def __init__(
+        self,
+        *,
+        tokens: Tensor | None = None,
+        cross_attention: Sequence[Votes] | None = None,
+        self_attention: Sequence[Votes] | None = None,
+        encoder_attention: Sequence[Votes] | None = None,
+        text: Text | None = None,
+        grid: tuple[int, int] | None = None,
+        source: str = "this signal",
+    ) -> None:
+        if tokens is not None:
+            check_dims("Signal", "tokens", tokens, "batch token dim")
+        given = {
+            "tokens": tokens,
+            "cross_attention": cross_attention,
+            "self_attention": self_attention,
+            "encoder_attention": encoder_attention,
+            "text": text,
+            "grid": grid,
+        }
+        for name in ATTENTION_NAMES:
+            if given[name] is not None and not isinstance(given[name], Sequence):
+                raise InvalidValueError(f"Signal: {name} must be a sequence with one Votes per layer")
+        self.__dict__.update({name: value for name, value in given.items() if value is not None}, source=source)
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """Names of the signals that were observed."""
+        return tuple(name for name in SIGNAL_NAMES if name in self.__dict__)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of images and number of target tokens of each."""
+        if "tokens" in self.__dict__:
+            return self.tokens.shape[0], self.tokens.shape[1]
+        for name in ("cross_attention", "self_attention"):
+            if self.__dict__.get(name):
+                batch, _, tokens = self.__dict__[name][0].shape
+                return batch, tokens
+        raise SignalError(f"{self.source} says nothing about the target tokens; it offers: {', '.join(self.offered)}")
+
+    @property
+    def batch(self) -> int:
+        """Number of images."""
+        return self.shape[0]
+
+    @property
+    def token_count(self) -> int:
+        """Number of target tokens of each image."""
+        return self.shape[1]
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called when the attribute is missing.
+        if name in SIGNAL_NAMES:
+            offered = ", ".join(repr(n) for n in self.offered) or "nothing"
+            raise SignalError(
+                f"signal {name!r} was not observed; {self.__dict__.get('source', 'this signal')} offers {offered}. "
+                f"A scorer must list what it reads in `needs`."
+            )
+        raise AttributeError(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Signal is read-only; cannot set {name!r}")
+
+    def __repr__(self) -> str:
+        return f"Signal(offered={self.offered})"
