@@ -81,16 +81,18 @@ class Cut:
     positions: Positions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observed:
     """What one pruned call did to the sequence: told by the adapter, after the cut.
 
     Attributes:
+        kept: what `Cut.choose` returned, bool `[batch token]`.
         length_before: sequence length that would have entered the language model.
         length_after: sequence length that did.
         sizes: how many original tokens each target token stands for `[batch token]` (0 for dropped), or None.
     """
 
+    kept: Tensor
     length_before: int
     length_after: int
     sizes: Tensor | None = None

@@ -42,6 +42,7 @@ class Signal:
         encoder_attention: one `Votes` per layer: the image encoder's tokens vote for each other.
         text: the prompts.
         grid: rows and columns of the image tokens.
+        shape: number of images and of target tokens of each; None takes it from the signals.
         source: who observed it, for messages.
 
     Reading a signal that was not observed raises `SignalError`, which names those that were.
@@ -69,6 +70,7 @@ class Signal:
         encoder_attention: Sequence[Votes] | None = None,
         text: Text | None = None,
         grid: tuple[int, int] | None = None,
+        shape: tuple[int, int] | None = None,
         source: str = "this signal",
     ) -> None:
         if tokens is not None:
@@ -84,7 +86,8 @@ class Signal:
         for name in ATTENTION_NAMES:
             if given[name] is not None and not isinstance(given[name], Sequence):
                 raise InvalidValueError(f"Signal: {name} must be a sequence with one Votes per layer")
-        self.__dict__.update({name: value for name, value in given.items() if value is not None}, source=source)
+        self.__dict__.update({name: value for name, value in given.items() if value is not None})
+        self.__dict__.update(source=source, _shape=shape)
 
     @property
     def offered(self) -> tuple[str, ...]:
@@ -94,6 +97,9 @@ class Signal:
     @property
     def shape(self) -> tuple[int, int]:
         """Number of images and number of target tokens of each."""
+        given: tuple[int, int] | None = self.__dict__["_shape"]
+        if given is not None:
+            return given
         if "tokens" in self.__dict__:
             return self.tokens.shape[0], self.tokens.shape[1]
         for name in ("cross_attention", "self_attention"):

@@ -20,7 +20,7 @@ class First:
     Example:
         >>> import torch
         >>> next(First()(Signal(tokens=torch.zeros(1, 3, 8)))).values
-        tensor([[[ 0., -1., -2.]]])
+        tensor([[[3., 2., 1.]]])
     """
 
     needs: ClassVar[tuple[str, ...]] = ("tokens",)
@@ -29,4 +29,4 @@ class First:
     def __call__(self, signal: Signal) -> Iterator[Votes]:
         """Yield one ballot per image."""
         batch, count = signal.shape
-        yield single_ballot(-torch.arange(count, device=signal.tokens.device).float().expand(batch, count))
+        yield single_ballot(torch.arange(count, 0, -1, device=signal.tokens.device).float().expand(batch, count))

@@ -23,7 +23,7 @@ class Stride:
     Example:
         >>> import torch
         >>> next(Stride()(Signal(tokens=torch.zeros(1, 4, 8)))).values
-        tensor([[[ 0., -2., -1., -3.]]])
+        tensor([[[4., 2., 3., 1.]]])
     """
 
     needs: ClassVar[tuple[str, ...]] = ("tokens",)
@@ -34,4 +34,4 @@ class Stride:
         batch, count = signal.shape
         bits = max(1, (count - 1).bit_length())
         turns = [int(f"{index:0{bits}b}"[::-1], 2) for index in range(count)]
-        yield single_ballot(-torch.tensor(turns, device=signal.tokens.device).float().expand(batch, count))
+        yield single_ballot(count - torch.tensor(turns, device=signal.tokens.device).float().expand(batch, count))

@@ -1,0 +1,60 @@
+"""State of one call of a pruned model, kept in a context variable: two threads or two models never mix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+from tokprune.votes import AttentionVotes
+
+
+@dataclass
+class Call:
+    """What one call of the outer model has observed so far."""
+
+    placeholders: Tensor | None = None
+    """bool `[row sequence]`: where the image tokens go, or None if the model builds the prompt itself."""
+    input_ids: Tensor | None = None
+    labels: Tensor | None = None
+    loss_options: dict[str, Any] = field(default_factory=dict)
+    vectors: Tensor | None = None
+    """The target tokens' vectors `[image token dim]`."""
+    halves: dict[tuple[str, int], dict[str, Tensor]] = field(default_factory=dict)
+    """Queries or keys of a layer whose other half has not come yet."""
+    votes: dict[str, dict[int, AttentionVotes]] = field(default_factory=dict)
+    done: bool = False
+    """The cut has happened: decode steps and inner forwards are left alone."""
+    rows: Any = None
+    """`Rows` that were kept, or None if nothing was cut."""
+    label_rows: Any = None
+    """`Rows` by which the labels follow their tokens."""
+    bias_positions: Tensor | None = None
+    """Positions `[row kept]` for a relative position bias, while they differ from 0, 1, 2, ..."""
+    gapped: bool = False
+    """Position ids with gaps are in use."""
+
+
+_CALLS: ContextVar[Mapping[int, Call]] = ContextVar("tokprune_calls", default=MappingProxyType({}))
+
+
+def current_call(owner: object) -> Call | None:
+    """The call of `owner` that is under way in this context, or None."""
+    return _CALLS.get().get(id(owner))
+
+
+def enter_call(owner: object, call: Call) -> None:
+    """Begin a call of `owner`. One that an interrupt left behind is replaced."""
+    _CALLS.set({**_CALLS.get(), id(owner): call})
+
+
+def leave_call(owner: object) -> Call | None:
+    """End the call of `owner` and return it; None if there is none."""
+    calls = dict(_CALLS.get())
+    call = calls.pop(id(owner), None)
+    _CALLS.set(calls)
+    return call

@@ -1,0 +1,78 @@
+"""Hooks that observe: queries and keys of the wanted layers, and the target tokens' vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import Call, current_call
+from tokprune.adapters.modules import module_at
+from tokprune.adapters.sources import AttentionSource
+from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.layers import LayerVotes
+
+
+class Capture:
+    """Observes attention sources and token vectors during the calls of `owner`.
+
+    Queries and keys of a layer meet by rendezvous: old releases of transformers compute the keys first. Outside a
+    call, and after its cut, a hook costs one look at a context variable.
+
+    Args:
+        owner: whose calls are observed.
+        model: the whole model.
+        sources: the layers to capture.
+        vectors: path of the module whose input is the target tokens' vectors.
+    """
+
+    def __init__(self, owner: object, model: nn.Module, sources: Sequence[AttentionSource], vectors: str) -> None:
+        self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
+        paths = {path for source in sources for path, _ in source.modules} | {vectors}
+        self.modules = {path: module_at(model, path) for path in sorted(paths)}
+
+    def install(self, undo: list[Any]) -> None:
+        """Register the hooks and append their handles to `undo`."""
+        for source in self.sources:
+            for path, parts in source.modules:
+                hook = partial(self._on_projection, source, parts)
+                undo.append(self.modules[path].register_forward_hook(hook))
+        undo.append(self.modules[self.vectors].register_forward_pre_hook(self._on_vectors))
+
+    def verify(self) -> None:
+        """Raise `AdapterError` if a hooked module is no longer the one in the model (LoRA, quantisation, a swap)."""
+        for path, module in self.modules.items():
+            if module_at(self.model, path) is not module:
+                raise AdapterError(
+                    f"{path!r} was replaced after tokprune.apply, so its outputs are no longer observed; call "
+                    "handle.remove() and tokprune.apply again"
+                )
+
+    def _on_projection(
+        self, source: AttentionSource, parts: str, module: nn.Module, args: Any, output: Tensor
+    ) -> None:
+        call = current_call(self.owner)
+        if call is None or call.done:
+            return
+        halves = call.halves.setdefault(source.slot, {})
+        halves.update(source.split(parts, output))
+        if len(halves) == 2:
+            call.votes.setdefault(source.signal, {})[source.layer] = source.votes(call.halves.pop(source.slot))
+
+    def _on_vectors(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        call = current_call(self.owner)
+        if call is not None and not call.done:
+            call.vectors = args[0].detach()
+
+    def layer_votes(self, call: Call, signal: str, count: int) -> LayerVotes:
+        """What was observed of `signal`, of `count` layers in all; complete, or an error."""
+        seen = call.votes.get(signal, {})
+        missing = sorted({s.layer for s in self.sources if s.signal == signal} - set(seen))
+        if missing:
+            raise UnsupportedCallError(
+                f"layers {missing} of {signal!r} did not run in this call, so they could not vote. This happens when "
+                "the model was compiled before tokprune.apply, or is given features that were computed earlier"
+            )
+        return LayerVotes(seen, count, signal)

@@ -1,0 +1,37 @@
+"""What differs between the supported releases of transformers, in one place."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+
+def shift_length_limits(kwargs: dict[str, Any], model_config: Any, dropped: int) -> dict[str, Any]:
+    """Let `max_length` and `min_length` of a decoder-only `generate` mean the same number of new tokens as before.
+
+    Both count the prompt, and the prompt has become shorter by `dropped`. A limit can come from the call, from a
+    `generation_config` in the call, or (in releases where the model's own default is None) from the model's config.
+    """
+    given = kwargs.get("generation_config")
+    changed = dict(kwargs)
+    for limit, newer in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+        if any(_limit(place, newer) is not None for place in (kwargs, given, model_config)):
+            continue  # counts new tokens only, and wins over the other
+        if kwargs.get(limit) is not None:
+            changed[limit] = max(kwargs[limit] - dropped, 0)
+        elif _limit(given, limit):
+            if changed["generation_config"] is given:
+                changed["generation_config"] = copy.deepcopy(given)
+            setattr(changed["generation_config"], limit, max(_limit(given, limit) - dropped, 0))
+        elif _limit(model_config, limit) and _default_is_none(model_config, limit):
+            changed[limit] = max(_limit(model_config, limit) - dropped, 0)
+    return changed
+
+
+def _limit(place: Any, name: str) -> Any:
+    return place.get(name) if isinstance(place, dict) else getattr(place, name, None)
+
+
+def _default_is_none(config: Any, name: str) -> bool:
+    # Older releases treat the model's own max_length (20 by default) as a number of new tokens.
+    return getattr(type(config)(), name, None) is None

@@ -1,0 +1,256 @@
+"""Seam S1: cut where the outer model hands the finished prompt to its language model.
+
+There the embeddings, the mask and the ids are together, so transformers itself does positions, cache, beams and
+sampling on the shorter sequence; decode steps never see tokprune.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import Call, current_call, enter_call, leave_call
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.compat import shift_length_limits
+from tokprune.adapters.family import DelegatedFamily
+from tokprune.adapters.loss import shorter_loss
+from tokprune.adapters.modules import MethodShim, module_at
+from tokprune.adapters.placeholders import check_placeholders
+from tokprune.adapters.positions import RelativeBias, compact, relative_bias_attention, sequence_positions
+from tokprune.adapters.rows import Rows
+from tokprune.errors import UnsupportedCallError
+from tokprune.interfaces import Cut, Observed
+from tokprune.layers import layer_indices
+from tokprune.signal import ATTENTION_NAMES, Signal, Text
+
+
+class DelegatedCut:
+    """A cut of the query tokens on one model of a `DelegatedFamily`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: DelegatedFamily,
+        cut: Cut,
+        done: Callable[[Observed], Any],
+        owner: object,
+    ) -> None:
+        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        self.language_model = module_at(model, family.language_model)
+        self.encoder_decoder = bool(getattr(self.language_model, "config").is_encoder_decoder)  # noqa: B009
+        sources = [
+            family.sources[name][index]
+            for name in ATTENTION_NAMES
+            if name in cut.needs
+            for index in layer_indices(cut.needs[name], len(family.sources[name]))
+        ]
+        self.capture = Capture(self, model, sources, family.vectors)
+        # Pruned tokens that keep their places leave gaps; hidden ones leave none, so compacting them needs moving.
+        self.moves = cut.reduction.removes == (cut.positions == "preserve")
+        self.bias: MethodShim | None = None
+        if self.encoder_decoder and self.moves:
+            attention = relative_bias_attention(self.language_model)
+            self.bias = MethodShim(attention, "compute_bias", RelativeBias(self, attention))
+        # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
+        self._undo: list[Any] = []
+        try:
+            self._install()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _install(self) -> None:
+        model, language_model, undo = self.model, self.language_model, self._undo
+        undo.append(model.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
+        undo.append(model.register_forward_hook(self._end, with_kwargs=True, always_call=True))
+        undo.append(language_model.register_forward_pre_hook(self._on_forward, with_kwargs=True))
+        self.capture.install(undo)
+        shims = [
+            MethodShim(model, "generate", self._around_generate),
+            MethodShim(language_model, "generate", self._around_inner_generate),
+        ]
+        for shim in (*shims, self.bias):
+            if shim is not None:
+                shim.install()
+                undo.append(shim)
+
+    def remove(self) -> None:
+        """Take every hook and shim off the model; calling it again does nothing."""
+        while self._undo:
+            self._undo.pop().remove()
+
+    # -- the outer call -----------------------------------------------------------------------------------------
+
+    def _open(self, arguments: dict[str, Any]) -> Call:
+        self.capture.verify()
+        if arguments.get("mm_encoder_outputs") is not None:
+            raise UnsupportedCallError(
+                "mm_encoder_outputs brings query tokens that were computed earlier, so there are no votes to prune "
+                f"them by; pass {self.family.image_argument} instead, or call handle.remove() first"
+            )
+        ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
+        call = Call(self.family.placeholders(self.model, ids, embeds), ids)
+        images = arguments.get(self.family.image_argument)
+        if call.placeholders is not None and images is not None:
+            check_placeholders(call.placeholders, images.shape[0], self.family.query_tokens)
+        enter_call(self, call)
+        return call
+
+    def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        names = list(inspect.signature(model.forward).parameters)
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        call = self._open(arguments)
+        if not self.encoder_decoder and arguments.get("labels") is not None:
+            # The outer model compares logits and labels itself, and the logits are about to become fewer.
+            call.labels = arguments.pop("labels")
+            call.loss_options = {k: v for k, v in kwargs.items() if k not in names}
+        return (), arguments
+
+    def _end(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        call = leave_call(self)
+        if call is None or output is None or call.labels is None:
+            return None
+        return shorter_loss(model, output, call)
+
+    def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        arguments = {**dict(zip(inspect.signature(original).parameters, args, strict=False)), **kwargs}
+        call = self._open(arguments)
+        try:
+            output = original(*args, **kwargs)
+        finally:
+            leave_call(self)
+        if call.rows is None or call.input_ids is None or self.encoder_decoder:
+            return output
+        sequences = output if isinstance(output, Tensor) else output.sequences
+        prompt = call.input_ids.to(sequences.device)
+        prompt = prompt.repeat_interleave(sequences.shape[0] // prompt.shape[0], dim=0)
+        sequences = torch.cat([prompt, sequences[:, call.rows.length :]], dim=1)
+        if isinstance(output, Tensor):
+            return sequences
+        output.sequences = sequences
+        return output
+
+    # -- the language model -------------------------------------------------------------------------------------
+
+    def _on_forward(
+        self, language_model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, ...] | None:
+        call = current_call(self)
+        if call is None or kwargs.get("inputs_embeds") is None:
+            return None
+        if not call.done:
+            return args, self._shorten(call, kwargs, generating=False)
+        if call.gapped and kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
+            # Without a mask, positions with gaps are read as several sequences packed into one.
+            ones = torch.ones(kwargs["inputs_embeds"].shape[:2], dtype=torch.long, device=kwargs["inputs_embeds"].device)
+            return args, {**kwargs, "attention_mask": ones}
+        return None
+
+    def _around_inner_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call = current_call(self)
+        if call is not None and not call.done and kwargs.get("inputs_embeds") is not None:
+            if call.placeholders is None:
+                self._find_prompt(call, kwargs)
+            kwargs = self._shorten(call, kwargs, generating=True)
+            if call.rows is not None and not self.encoder_decoder:
+                dropped = call.rows.before - call.rows.length
+                kwargs = shift_length_limits(kwargs, getattr(self.language_model, "generation_config", None), dropped)
+        return original(*args, **kwargs)
+
+    def _find_prompt(self, call: Call, kwargs: dict[str, Any]) -> None:
+        """The outer model was given no prompt and built one: the image tokens, then the beginning of text."""
+        embeds: Tensor = kwargs["inputs_embeds"]
+        call.input_ids = kwargs.get("input_ids")
+        if call.input_ids is not None:
+            call.placeholders = call.input_ids == self.family.image_token_id
+        else:
+            places = torch.arange(embeds.shape[1], device=embeds.device) < self.family.query_tokens
+            call.placeholders = places.expand(embeds.shape[:2])
+
+    # -- the cut ------------------------------------------------------------------------------------------------
+
+    def _signal(self, call: Call, vectors: Tensor, embeds: Tensor, mask: Tensor, places: Tensor) -> Signal:
+        needs, family = self.cut.needs, self.family
+        found: dict[str, Any] = {
+            name: self.capture.layer_votes(call, name, len(family.sources[name]))
+            for name in ATTENTION_NAMES
+            if name in needs
+        }
+        if "tokens" in needs:
+            found["tokens"] = vectors
+        if "text" in needs:
+            # One prompt per image: a row with several images lends its text to each of them.
+            images = (places.sum(dim=1) // family.query_tokens).to(embeds.device)
+            text = Text(embeds.detach(), mask.bool() & ~places)
+            found["text"] = Text(
+                text.embeddings.repeat_interleave(images, dim=0), text.mask.repeat_interleave(images, dim=0)
+            )
+        return Signal(**found, shape=(vectors.shape[0], vectors.shape[1]), source=f"adapter {family.name!r} target {self.cut.target!r}")
+
+    def _shorten(self, call: Call, kwargs: dict[str, Any], generating: bool) -> dict[str, Any]:
+        embeds: Tensor = kwargs["inputs_embeds"]
+        mask = kwargs.get("attention_mask")
+        if mask is None:
+            mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+        if call.placeholders is None or call.vectors is None:
+            raise UnsupportedCallError("the query tokens were not computed in this call; was the model compiled before?")
+        places = call.placeholders.to(embeds.device)
+        kept = self.cut.choose(self._signal(call, call.vectors, embeds, mask, places))
+        call.done = True
+        call.votes.clear()  # queries and keys of all layers: not needed any more
+        length, sizes = embeds.shape[1], None
+        if not bool(kept.all()):
+            kwargs = dict(kwargs)
+            if self.cut.reduction.reads_tokens:
+                embeds, sizes = self._reduce(embeds, places, kept)
+            stays = torch.ones_like(places).masked_scatter(places, kept.flatten().to(places.device))
+            kwargs.update(self._moved_positions(call, kwargs, mask, stays, generating))
+            rows = Rows.of(stays, pad="right" if self.encoder_decoder else "left")
+            if self.cut.reduction.removes:
+                kwargs.update(self._taken(rows, kwargs, embeds, mask))
+                call.rows = rows
+            else:
+                kwargs.update(inputs_embeds=embeds, attention_mask=mask * stays.to(mask.dtype))
+            if call.labels is not None:
+                call.label_rows = rows
+        self.done(Observed(kept, length, kwargs["inputs_embeds"].shape[1], sizes))
+        return kwargs
+
+    def _reduce(self, embeds: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = embeds[places].view(*kept.shape, embeds.shape[-1])
+        reduced, sizes = self.cut.reduction(tokens, kept.to(tokens.device))
+        return embeds.masked_scatter(places[..., None], reduced.to(embeds.dtype)), sizes
+
+    def _taken(self, rows: Rows, kwargs: dict[str, Any], embeds: Tensor, mask: Tensor) -> dict[str, Any]:
+        taken = {"inputs_embeds": rows.take(embeds, 0.0), "attention_mask": rows.take(mask, 0)}
+        if kwargs.get("input_ids") is not None:
+            config: Any = self.language_model.config
+            pad = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
+            taken["input_ids"] = rows.take(kwargs["input_ids"], pad)
+        if kwargs.get("position_ids") is not None:
+            taken["position_ids"] = rows.take(kwargs["position_ids"], 0)
+        return taken
+
+    def _moved_positions(
+        self, call: Call, kwargs: dict[str, Any], mask: Tensor, stays: Tensor, generating: bool
+    ) -> dict[str, Any]:
+        """Position ids (or a relative bias) where the language model's own would not be those that were asked for."""
+        preserve = self.cut.positions == "preserve"
+        given = kwargs.get("position_ids")
+        if self.encoder_decoder:
+            if self.moves:
+                own = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+                call.bias_positions = (
+                    Rows.of(stays, pad="right").take(own, 0) if preserve else compact(own, stays)
+                )
+            return {}
+        if given is None and self.cut.reduction.removes and not preserve:
+            return {}
+        config: Any = self.language_model.config
+        own = sequence_positions(config.model_type, mask, generating) if given is None else given
+        call.gapped = preserve
+        return {"position_ids": own if preserve else compact(own, stays)}

@@ -1,0 +1,77 @@
+"""Modules by path, and a method of one module instance replaced for a while."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from tokprune.errors import AdapterError
+
+
+def module_at(model: nn.Module, path: str) -> nn.Module:
+    """The submodule at a dotted path ("encoder.layer.0.attention")."""
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise AdapterError(
+            f"{type(model).__name__} has no module {path!r} ({error}); this adapter does not fit this version of it"
+        ) from None
+
+
+class MethodShim:
+    """Stands in for `module.name` as an instance attribute and calls `around(original, *args, **kwargs)`.
+
+    It holds no closure over the module's method: the original is looked up at each call, so `copy.deepcopy` and
+    `torch.save` of the module carry the shim along consistently. Its signature is the original's, because
+    transformers' `generate` reads signatures.
+    """
+
+    def __init__(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
+        self.module, self.name, self.around = module, name, around
+        self.shadowed = module.__dict__.get(name)
+        self.removed = False
+        self.__doc__ = getattr(module, name).__doc__
+        self.__name__ = name
+
+    def install(self) -> None:
+        """Put the shim in place."""
+        self.module.__dict__[self.name] = self
+
+    def remove(self) -> None:
+        """Put back what was there; a shim installed later stays, and puts back the right thing in its turn."""
+        self.removed = True
+        if self.module.__dict__.get(self.name) is self:
+            below = self._below()
+            if below is None:
+                del self.module.__dict__[self.name]
+            else:
+                self.module.__dict__[self.name] = below
+
+    def _below(self) -> Callable[..., Any] | None:
+        below = self.shadowed
+        while isinstance(below, MethodShim) and below.removed:
+            below = below.shadowed
+        return below
+
+    @property
+    def original(self) -> Callable[..., Any]:
+        """The method without the shim."""
+        below = self._below()
+        if below is not None:
+            return below
+        method = getattr(type(self.module), self.name, None)
+        # A wrapper such as torch.compile's has no such method itself and passes the name on.
+        bound: Callable[..., Any] = (
+            method.__get__(self.module) if method is not None else self.module.__getattr__(self.name)
+        )
+        return bound
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.original)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.around(self.original, *args, **kwargs)

@@ -1,0 +1,56 @@
+"""Where the queries and keys of one attention layer come from, and how they become votes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from tokprune.votes import AttentionVotes
+
+
+@dataclass(frozen=True)
+class AttentionSource:
+    """One attention layer, described by the projection modules that make its queries and keys.
+
+    Hooks on the projections see the same tensors under every attention implementation (eager, sdpa, flash), so
+    nothing about the model has to be switched.
+
+    Args:
+        signal: the signal it belongs to ("cross_attention", ...).
+        layer: index among the layers of that signal.
+        modules: path of the projection module -> which parts it makes: "query", "key", or "query key value" for a
+            fused projection whose output is `[batch token 3 * head * dim]`, in that order.
+        heads: number of attention heads.
+        scale: factor on the dot products.
+        candidates: which side is the target, as in `AttentionVotes`.
+    """
+
+    signal: str
+    layer: int
+    modules: tuple[tuple[str, str], ...]
+    heads: int
+    scale: float
+    candidates: Literal["query", "key"]
+
+    @property
+    def slot(self) -> tuple[str, int]:
+        """Signal and layer: what the votes are filed under."""
+        return self.signal, self.layer
+
+    def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
+        """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`."""
+        names = parts.split()
+        chunks = output.detach().chunk(len(names), dim=-1)
+        return {
+            name: chunk.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for name, chunk in zip(names, chunks, strict=True)
+            if name != "value"
+        }
+
+    def votes(self, halves: dict[str, Tensor]) -> AttentionVotes:
+        """Lazy votes of this layer."""
+        return AttentionVotes(
+            halves["query"], halves["key"], self.scale, candidates=self.candidates, layer=self.layer
+        )

@@ -1,0 +1,55 @@
+"""The built-in components, registered through the same hooks as any plugin's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tokprune import adapters, aggregators, reductions, scorers, selectors
+from tokprune.hookspecs import hookimpl
+
+
+@hookimpl
+def register_scorers() -> Mapping[str, type]:
+    """Built-in scorers."""
+    return {
+        "catp-vote": scorers.CatpVote,
+        "catp-weighted": scorers.CatpWeighted,
+        "distinct": scorers.Distinct,
+        "first": scorers.First,
+        "focus": scorers.Focus,
+        "l2-norm": scorers.L2Norm,
+        "random": scorers.Random,
+        "self-attention": scorers.SelfAttention,
+        "stride": scorers.Stride,
+    }
+
+
+@hookimpl
+def register_aggregators() -> Mapping[str, type]:
+    """Built-in aggregators."""
+    return {
+        "borda": aggregators.Borda,
+        "copeland": aggregators.Copeland,
+        "max": aggregators.Maximum,
+        "mean": aggregators.Mean,
+        "plurality": aggregators.Plurality,
+        "sum": aggregators.Total,
+    }
+
+
+@hookimpl
+def register_selectors() -> Mapping[str, type]:
+    """Built-in selectors."""
+    return {"top-k": selectors.TopK, "top-p": selectors.TopP}
+
+
+@hookimpl
+def register_reductions() -> Mapping[str, type]:
+    """Built-in reductions."""
+    return {"mask": reductions.Mask, "merge": reductions.Merge, "prune": reductions.Prune}
+
+
+@hookimpl
+def register_adapters() -> Mapping[str, type]:
+    """Built-in adapters."""
+    return {"blip2": adapters.Blip2}

@@ -1,0 +1,113 @@
+"""Handle: a policy that sits on a model. Report, check, undo."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.election import hold_election
+from tokprune.errors import TokpruneError
+from tokprune.interfaces import Adapter, Attachment, Cut, Observed
+from tokprune.policy import Policy
+from tokprune.report import Report
+from tokprune.signal import Signal
+from tokprune.verify import verify
+
+
+class Handle:
+    """What `tokprune.apply` returns. Also a context manager that removes itself.
+
+    Attributes:
+        model: the model the policy sits on.
+        policy: the policy.
+        adapter: the adapter that fits the model.
+        target: which tokens are removed.
+        report: what the last pruned call did, or None before the first.
+    """
+
+    def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter, target: str, cut: dict[str, Any]) -> None:
+        self.model, self.policy, self.adapter, self.target = model, policy, adapter, target
+        self.report: Report | None = None
+        self._scores: dict[int, Tensor] = {}
+        self._cut = Cut(choose=self._choose, **cut)
+        self._attachment: Attachment | None = adapter.attach(model, self._cut, self._done, self)
+        _forget_compiled(model)
+
+    @property
+    def active(self) -> bool:
+        """Whether the policy still sits on the model."""
+        return self._attachment is not None
+
+    def remove(self) -> None:
+        """Make the model exactly what it was. Calling it again does nothing."""
+        if self._attachment is not None:
+            self._attachment.remove()
+            self._attachment = None
+            _forget_compiled(self.model)
+
+    def check(self, inputs: dict[str, Any]) -> Report:
+        """Prove on one batch that the policy really works on this model: keep=1.0 changes nothing, and fewer tokens
+        really enter the language model. Catches a model compiled too early, swapped modules and upstream drift.
+
+        Args:
+            inputs: keyword arguments of the model's forward (labels or decoder ids included where it needs them).
+
+        Returns:
+            The report of the pruned forward.
+
+        Raises:
+            TokpruneError: the proof failed; the message says which part and what was seen.
+        """
+        if self._attachment is None:
+            raise TokpruneError("this handle was removed from its model; apply the policy again to check it")
+        self._attachment.remove()
+        try:
+            verify(self.model, self.adapter, self._cut, inputs, self)
+        finally:
+            self._attachment = self.adapter.attach(self.model, self._cut, self._done, self)
+        self.report = None
+        with torch.no_grad():
+            self.model(**inputs)
+        if self.report is None:
+            raise TokpruneError("the pruned forward left no report: the cut never happened")
+        return self.report
+
+    def _choose(self, signal: Signal) -> Tensor:
+        kept, scores = hold_election(self.policy, signal)
+        self._scores[threading.get_ident()] = scores
+        return kept
+
+    def _done(self, observed: Observed) -> None:
+        scores = self._scores.pop(threading.get_ident())
+        self.report = Report(observed.kept, scores, observed.length_before, observed.length_after, observed.sizes)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        state = "on" if self.active else "removed from"
+        return f"Handle({self.policy!r} {state} {type(self.model).__name__}, target {self.target!r})"
+
+
+def handles_of(model: nn.Module) -> list[Handle]:
+    """The handles that sit on `model`, in the order they came; a deep copy of a pruned model has its own."""
+    owners = (getattr(getattr(hook, "__self__", None), "owner", None) for hook in model._forward_pre_hooks.values())
+    found = [owner for owner in owners if isinstance(owner, Handle) and owner.active]
+    return list(dict.fromkeys(found))
+
+
+def _forget_compiled(model: nn.Module) -> None:
+    """Compiled code does not look at hooks that came or went later, so it has to be compiled again."""
+    if any(getattr(m, "_compiled_call_impl", None) is not None or hasattr(m, "_orig_mod") for m in model.modules()):
+        import torch._dynamo
+
+        torch._dynamo.reset()

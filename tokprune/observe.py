@@ -1,0 +1,66 @@
+"""`tokprune.observe`: what a scorer would see, without pruning anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.errors import TokpruneError
+from tokprune.fit import adapter_for, check_signals, choose_target
+from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.reductions import Prune
+from tokprune.signal import Signal
+
+
+def observe(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    needs: Sequence[str] = ("tokens",),
+    *,
+    target: str | None = None,
+    adapter: str | Adapter | None = None,
+) -> Signal:
+    """Run one forward in which nothing is pruned, and return the signal.
+
+    Args:
+        model: a model that an adapter knows.
+        inputs: keyword arguments of its forward.
+        needs: the signals to capture, all layers of each.
+        target: the tokens that the signal is about; None takes the adapter's first.
+        adapter: name or object; None finds one.
+
+    Raises:
+        AdapterError: no adapter fits, or it does not offer a signal.
+    """
+    model = getattr(model, "_orig_mod", model)
+    fitting = adapter_for(model, adapter)
+    chosen = choose_target(model, fitting, target)
+    check_signals(model, fitting, chosen, "tokprune.observe", dict.fromkeys(needs))
+    recorder = _Recorder()
+    cut = Cut(chosen, dict.fromkeys(needs, "all"), recorder.choose, Prune(), "compact")
+    attachment = fitting.attach(model, cut, recorder.done, recorder)
+    try:
+        with torch.no_grad():
+            model(**inputs)
+    finally:
+        attachment.remove()
+    if recorder.signal is None:
+        raise TokpruneError("the forward never reached the place where tokens are cut; was the model compiled?")
+    return recorder.signal
+
+
+class _Recorder:
+    """Keeps all tokens and remembers the signal."""
+
+    def __init__(self) -> None:
+        self.signal: Signal | None = None
+
+    def choose(self, signal: Signal) -> Tensor:
+        self.signal = signal
+        return torch.ones(signal.shape, dtype=torch.bool)
+
+    def done(self, observed: Observed) -> None:
+        pass

@@ -1,0 +1,67 @@
+"""Find installed plugins: entry points of group `tokprune`, filtered by environment variables.
+
+`TOKPRUNE_PLUGINS` (a comma-separated list of entry-point names; empty for none) limits which are loaded;
+`TOKPRUNE_STRICT_PLUGINS=1` turns the warning about a plugin that cannot be loaded into an error.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
+
+from tokprune.errors import PluginError, PluginWarning
+
+GROUP = "tokprune"
+
+
+@dataclass(frozen=True, eq=False)
+class Plugin:
+    """A loaded plugin and the distribution it came with."""
+
+    name: str
+    module: Any
+    distribution: str
+    version: str
+
+
+def builtin_plugin() -> Plugin:
+    """The components that ship with tokprune itself."""
+    from tokprune import builtin
+
+    return Plugin("builtin", builtin, "tokprune", version("tokprune"))
+
+
+def installed_plugins() -> Iterator[Plugin]:
+    """Load every installed plugin; one that fails is skipped with one `PluginWarning`, or raises in strict mode."""
+    listed = os.environ.get("TOKPRUNE_PLUGINS")
+    wanted = None if listed is None else {name.strip() for name in listed.split(",") if name.strip()}
+    strict = os.environ.get("TOKPRUNE_STRICT_PLUGINS", "") not in ("", "0")
+    found = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    for point in found:
+        if wanted is not None and point.name not in wanted:
+            continue
+        try:
+            module = point.load()
+        except Exception as error:
+            message = (
+                f"plugin {point.name!r} of distribution {_distribution(point)[0]!r} could not be loaded "
+                f"({type(error).__name__}: {error}); its components are not available"
+            )
+            if strict:
+                raise PluginError(message) from error
+            warnings.warn(message, PluginWarning, stacklevel=2)
+            continue
+        yield Plugin(point.name, module, *_distribution(point))
+    missing = sorted((wanted or set()) - {point.name for point in found})
+    if missing:
+        raise PluginError(
+            f"TOKPRUNE_PLUGINS names {missing}, but the installed plugins are {[point.name for point in found]}"
+        )
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "")

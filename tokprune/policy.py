@@ -1,0 +1,122 @@
+"""Policy: a frozen choice of what to prune and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from tokprune.errors import InvalidValueError
+from tokprune.interfaces import Aggregator, Positions, Reduction, Scorer, Selector
+from tokprune.keep import Keep, check_keep
+from tokprune.registry import default_registry
+
+DEFAULT_POSITIONS: Positions = "compact"
+"""The better treatment on the bundled model; the figures are in the documentation's results."""
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Policy:
+    """Scorer, aggregator, selector, reduction, target, keep and positions, checked and frozen.
+
+    A component is a registered name, a name with options ("catp-vote:layers=first"), or an object.
+
+    Args:
+        scorer: signal -> votes.
+        keep: keep ratio (float in (0, 1]) or keep count (int >= 1).
+        aggregator: votes -> scores; None takes the scorer's own.
+        selector: scores and keep -> kept.
+        reduction: "prune", "merge" or "mask".
+        target: which tokens may be removed; None takes the adapter's first.
+        positions: "compact" (kept tokens take positions 0 .. k-1) or "preserve" (they keep their own).
+
+    Raises:
+        InvalidValueError: a value that cannot be used; `UnknownNameError` for a name that nobody registered.
+
+    Example:
+        >>> Policy("catp-vote:layers=first", keep=8)
+        Policy(scorer='catp-vote:layers=first', keep=8)
+        >>> Policy.from_dict(Policy(keep=0.25).to_dict()) == Policy(keep=0.25)
+        True
+    """
+
+    scorer: Scorer
+    keep: Keep
+    aggregator: Aggregator
+    selector: Selector
+    reduction: Reduction
+    target: str | None
+    positions: Positions
+
+    def __init__(
+        self,
+        scorer: str | Scorer = "catp-vote",
+        keep: Keep = 0.5,
+        aggregator: str | Aggregator | None = None,
+        selector: str | Selector = "top-k",
+        reduction: str | Reduction = "prune",
+        target: str | None = None,
+        positions: Positions = DEFAULT_POSITIONS,
+    ) -> None:
+        create = default_registry().create
+        chosen = create("scorer", scorer)
+        if positions not in get_args(Positions):
+            raise InvalidValueError(f"positions must be 'compact' or 'preserve', got {positions!r}")
+        if target is not None and not isinstance(target, str):
+            raise InvalidValueError(f"target must be a name such as 'query', got {target!r}")
+        values = {
+            "scorer": chosen,
+            "keep": check_keep(keep),
+            "aggregator": create("aggregator", chosen.aggregator if aggregator is None else aggregator),
+            "selector": create("selector", selector),
+            "reduction": create("reduction", reduction),
+            "target": target,
+            "positions": positions,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `json` can write, complete: nothing depends on later defaults.
+
+        Raises:
+            InvalidValueError: a component is not registered, so it has no name.
+        """
+        values: dict[str, Any] = {"keep": self.keep, "target": self.target, "positions": self.positions}
+        for kind in ("scorer", "aggregator", "selector", "reduction"):
+            component = getattr(self, kind)
+            spec = default_registry().spec_of(kind, component)
+            if spec is None:
+                raise InvalidValueError(
+                    f"{kind} {component!r} is not registered, so a policy with it cannot be written down; register "
+                    f"its class through the hook register_{kind}s"
+                )
+            values[kind] = spec
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Policy:
+        """The policy that `to_dict` wrote."""
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise InvalidValueError(f"a policy has no {unknown[0]!r}; it has {', '.join(cls.__dataclass_fields__)}")
+        return cls(**values)
+
+    def __repr__(self) -> str:
+        registry = default_registry()
+
+        def shown(kind: str) -> Any:
+            component = getattr(self, kind)
+            return registry.spec_of(kind, component) or component
+
+        parts = {"scorer": shown("scorer"), "keep": self.keep}
+        if registry.create("aggregator", self.scorer.aggregator) != self.aggregator:
+            parts["aggregator"] = shown("aggregator")
+        for kind, usual in (("selector", "top-k"), ("reduction", "prune")):
+            if shown(kind) != usual:
+                parts[kind] = shown(kind)
+        if self.target is not None:
+            parts["target"] = self.target
+        if self.positions != DEFAULT_POSITIONS:
+            parts["positions"] = self.positions
+        return f"Policy({', '.join(f'{name}={value!r}' for name, value in parts.items())})"

@@ -1,0 +1,163 @@
+"""The registry: every component by kind and name, and where it comes from. Built on first use, then kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import functools
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+from tokprune import hookspecs
+from tokprune.errors import InvalidValueError, PluginError, UnknownNameError
+from tokprune.plugins import Plugin, builtin_plugin, installed_plugins
+from tokprune.specs import NAME, format_spec, parse_spec
+
+KINDS = ("scorer", "aggregator", "selector", "reduction", "adapter")
+"""The kinds of component."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered component."""
+
+    name: str
+    kind: str
+    cls: type
+    distribution: str
+    version: str
+
+    @property
+    def summary(self) -> str:
+        """First line of its documentation."""
+        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Option -> default (`inspect.Parameter.empty` where it must be given)."""
+        return {name: p.default for name, p in inspect.signature(self.cls).parameters.items()}
+
+
+class Registry:
+    """Components of a set of plugins.
+
+    Args:
+        plugins: the plugins; their names must differ.
+
+    Raises:
+        PluginError: a plugin registers something unusable, or two register the same name.
+    """
+
+    def __init__(self, plugins: Iterable[Plugin]) -> None:
+        self._manager = pluggy.PluginManager("tokprune")
+        self._manager.add_hookspecs(hookspecs)
+        self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+        for plugin in plugins:
+            try:
+                self._manager.register(plugin.module, name=plugin.name)
+                self._manager.check_pending()
+            except (ValueError, pluggy.PluginValidationError) as error:
+                raise PluginError(f"plugin {plugin.name!r} of distribution {plugin.distribution!r}: {error}") from error
+            self._collect(plugin)
+
+    def _collect(self, plugin: Plugin) -> None:
+        where = f"plugin {plugin.name!r} of distribution {plugin.distribution!r}"
+        for kind in KINDS:
+            hook = getattr(self._manager.hook, f"register_{kind}s")
+            for implementation in hook.get_hookimpls():
+                if implementation.plugin_name != plugin.name:
+                    continue
+                components = implementation.function()
+                if not isinstance(components, Mapping):
+                    raise PluginError(f"{where}: register_{kind}s must return a mapping name -> class")
+                for name, cls in components.items():
+                    self._add(where, Entry(name, kind, cls, plugin.distribution, plugin.version))
+
+    def _add(self, where: str, entry: Entry) -> None:
+        if not isinstance(entry.name, str) or not NAME.fullmatch(entry.name):
+            raise PluginError(f"{where}: {entry.name!r} is not a name; use lower-case words parted by hyphens")
+        if not isinstance(entry.cls, type):
+            raise PluginError(f"{where}: {entry.kind} {entry.name!r} must be a class, got {entry.cls!r}")
+        other = self._entries[entry.kind].get(entry.name)
+        if other is not None:
+            raise PluginError(
+                f"{entry.kind} {entry.name!r} is registered by two distributions, {other.distribution!r} and "
+                f"{entry.distribution!r}; uninstall one, or choose with TOKPRUNE_PLUGINS"
+            )
+        self._entries[entry.kind][entry.name] = entry
+
+    def entries(self, kind: str, pattern: str = "*") -> list[Entry]:
+        """Registered components of a kind whose name matches a shell-style pattern, sorted by name."""
+        if kind not in self._entries:
+            raise UnknownNameError(f"there is no kind of component called {kind!r}; the kinds are {', '.join(KINDS)}")
+        return [entry for name, entry in sorted(self._entries[kind].items()) if fnmatch.fnmatchcase(name, pattern)]
+
+    def names(self, kind: str, pattern: str = "*") -> list[str]:
+        """Names of `entries`."""
+        return [entry.name for entry in self.entries(kind, pattern)]
+
+    def entry(self, kind: str, name: str) -> Entry:
+        """The component called `name`; `UnknownNameError` offers the nearest known name and its origin."""
+        found = self._entries[kind].get(name)
+        if found is not None:
+            return found
+        close = difflib.get_close_matches(name, self.names(kind), n=1, cutoff=0.5)
+        nearest = f"; did you mean {close[0]!r} (from {self._entries[kind][close[0]].distribution})?" if close else ""
+        known = ", ".join(f"{e.name} ({e.distribution})" for e in self.entries(kind))
+        raise UnknownNameError(f"no {kind} is called {name!r}{nearest} Known {kind}s: {known}")
+
+    def create(self, kind: str, component: Any) -> Any:
+        """A component from a name, a name with options, or an object (returned as it is).
+
+        Raises:
+            UnknownNameError: no such name.
+            InvalidValueError: unknown options, option values that the component refuses, or not a component at all.
+        """
+        if isinstance(component, str):
+            name, options = parse_spec(component)
+            entry = self.entry(kind, name)
+            unknown = sorted(set(options) - set(entry.options))
+            if unknown:
+                known = ", ".join(f"{k}={v!r}" for k, v in entry.options.items()) or "none"
+                raise InvalidValueError(f"{kind} {name!r} has no option {unknown[0]!r}; its options: {known}")
+            try:
+                return entry.cls(**options)
+            except InvalidValueError:
+                raise
+            except (TypeError, ValueError) as error:
+                raise InvalidValueError(f"{kind} {component!r}: {error}") from error
+        if isinstance(component, type):
+            raise InvalidValueError(
+                f"{kind} {component.__name__} is a class; give an object: {component.__name__}(...)"
+            )
+        wanted = {"scorer": ("needs", "aggregator"), "selector": ("uniform",), "reduction": ("removes",)}.get(kind, ())
+        if kind == "adapter":
+            wanted = ("matches", "offers", "attach")
+        lacking = [name for name in wanted if not hasattr(component, name)]
+        if lacking or (kind != "adapter" and not callable(component)):
+            what = f"lacks {', '.join(lacking)}" if lacking else "cannot be called"
+            raise InvalidValueError(
+                f"{component!r} is not a {kind}: it {what}. Give a name ({', '.join(self.names(kind))}) or an object"
+            )
+        return component
+
+    def spec_of(self, kind: str, component: Any) -> str | None:
+        """Name and changed options of a component object, as `create` reads them; None if it is not registered."""
+        for entry in self.entries(kind):
+            if type(component) is entry.cls:
+                fields = dataclasses.fields(component) if dataclasses.is_dataclass(component) else ()
+                values = {f.name: getattr(component, f.name) for f in fields if f.init}
+                changed = {name: value for name, value in values.items() if entry.options.get(name) != value}
+                return format_spec(entry.name, changed)
+        return None
+
+
+@functools.cache
+def default_registry() -> Registry:
+    """The registry of everything installed. Loaded on first use; `default_registry.cache_clear()` reloads."""
+    return Registry([builtin_plugin(), *installed_plugins()])
