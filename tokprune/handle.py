@@ -72,9 +72,10 @@ class Handle:
         self.report = None
         with torch.no_grad():
             self.model(**inputs)
-        if self.report is None:
+        report: Report | None = self.report  # set by the forward, which the type checker cannot see
+        if report is None:
             raise TokpruneError("the pruned forward left no report: the cut never happened")
-        return self.report
+        return report
 
     def _choose(self, signal: Signal) -> Tensor:
         kept, scores = hold_election(self.policy, signal)

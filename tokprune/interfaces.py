@@ -32,14 +32,18 @@ class Scorer(Protocol):
     aggregator: ClassVar[str]
     """Name of its default aggregator."""
 
-    def __call__(self, signal: Signal) -> Iterable[Votes]: ...
+    def __call__(self, signal: Signal) -> Iterable[Votes]:
+        """One `Votes` per layer, so that maps never pile up."""
+        ...
 
 
 @runtime_checkable
 class Aggregator(Protocol):
     """Votes -> scores `[batch token]`: a voting rule. It consumes one layer at a time."""
 
-    def __call__(self, votes: Iterable[Votes]) -> Tensor: ...
+    def __call__(self, votes: Iterable[Votes]) -> Tensor:
+        """Scores `[batch token]`, float32 or better."""
+        ...
 
 
 @runtime_checkable
@@ -53,7 +57,9 @@ class Selector(Protocol):
     uniform: ClassVar[bool]
     """True if it keeps exactly `keep_count(keep, token)` tokens in every row."""
 
-    def __call__(self, scores: Tensor, keep: Keep) -> Tensor: ...
+    def __call__(self, scores: Tensor, keep: Keep) -> Tensor:
+        """Kept tokens, bool `[batch token]`."""
+        ...
 
 
 @runtime_checkable
@@ -65,7 +71,9 @@ class Reduction(Protocol):
     reads_tokens: ClassVar[bool]
     """True if it changes the kept tokens, so that it has to be called."""
 
-    def __call__(self, tokens: Tensor, kept: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+    def __call__(self, tokens: Tensor, kept: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens `[batch token dim]` and sizes `[batch token]` afterwards, both at full length."""
+        ...
 
 
 @dataclass(frozen=True)

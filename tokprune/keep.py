@@ -28,7 +28,7 @@ def check_keep(keep: object) -> Keep:
         return count
     ratio = float(keep)
     if not 0.0 < ratio <= 1.0:  # also false for NaN
-        hint = "" if math.isnan(ratio) or ratio <= 1 or not ratio.is_integer() else f" (did you mean keep={int(ratio)}?)"
+        hint = f" (did you mean keep={int(ratio)}?)" if ratio > 1 and ratio.is_integer() else ""
         raise InvalidValueError(f"keep={ratio} is not a keep ratio{hint}; {_HELP}")
     return ratio
 

@@ -14,7 +14,7 @@ Layers = Literal["all", "first", "last"] | tuple[int, ...]
 def check_layers(where: str, layers: object) -> Layers:
     """Return `layers` in canonical form (lists become tuples), or raise `InvalidValueError`."""
     if layers in ("all", "first", "last"):
-        return layers  # type: ignore[return-value]
+        return layers
     if isinstance(layers, int) and not isinstance(layers, bool):
         layers = (layers,)
     if isinstance(layers, Sequence) and not isinstance(layers, str) and len(layers) > 0:
@@ -35,9 +35,8 @@ def layer_indices(layers: Layers, count: int) -> tuple[int, ...]:
     """
     if layers == "all":
         return tuple(range(count))
-    if layers in ("first", "last"):
-        layers = (0,) if layers == "first" else (count - 1,)
-    indices = tuple(i + count if i < 0 else i for i in layers)  # type: ignore[operator]
+    chosen: tuple[int, ...] = (0,) if layers == "first" else (count - 1,) if layers == "last" else tuple(layers)
+    indices = tuple(i + count if i < 0 else i for i in chosen)
     wrong = [i for i in indices if not 0 <= i < count]
     if wrong or not count or len(set(indices)) != len(indices):
         raise InvalidValueError(f"layers={list(layers)}: there are {count} layers, so indices go from 0 to {count - 1}")

@@ -37,9 +37,7 @@ class Votes:
         self._values = values
         self._set_shape(tuple(values.shape), weights, layer, heads)
 
-    def _set_shape(
-        self, shape: tuple[int, ...], weights: Tensor | None, layer: int | None, heads: int
-    ) -> None:
+    def _set_shape(self, shape: tuple[int, ...], weights: Tensor | None, layer: int | None, heads: int) -> None:
         if heads < 1 or shape[1] % heads:
             raise InvalidValueError(f"Votes: {shape[1]} voters do not split into {heads} heads")
         if weights is not None:
@@ -57,7 +55,8 @@ class Votes:
     @property
     def by_head(self) -> Tensor:
         """The votes with the heads apart, `[batch head voter token]`."""
-        return self.values.unflatten(1, (self.heads, -1))
+        batch, voters, tokens = self.shape
+        return self.values.reshape(batch, self.heads, voters // self.heads, tokens)
 
     def with_weights(self, weights: Tensor | None) -> Votes:
         """The same votes with other voter weights: `[batch voter]`, or `[batch others]` to weigh every head alike."""

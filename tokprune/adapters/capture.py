@@ -50,9 +50,7 @@ class Capture:
                     "handle.remove() and tokprune.apply again"
                 )
 
-    def _on_projection(
-        self, source: AttentionSource, parts: str, module: nn.Module, args: Any, output: Tensor
-    ) -> None:
+    def _on_projection(self, source: AttentionSource, parts: str, module: nn.Module, args: Any, output: Tensor) -> None:
         call = current_call(self.owner)
         if call is None or call.done:
             return

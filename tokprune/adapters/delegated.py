@@ -146,7 +146,9 @@ class DelegatedCut:
             return args, self._shorten(call, kwargs, generating=False)
         if call.gapped and kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
             # Without a mask, positions with gaps are read as several sequences packed into one.
-            ones = torch.ones(kwargs["inputs_embeds"].shape[:2], dtype=torch.long, device=kwargs["inputs_embeds"].device)
+            ones = torch.ones(
+                kwargs["inputs_embeds"].shape[:2], dtype=torch.long, device=kwargs["inputs_embeds"].device
+            )
             return args, {**kwargs, "attention_mask": ones}
         return None
 
@@ -189,7 +191,11 @@ class DelegatedCut:
             found["text"] = Text(
                 text.embeddings.repeat_interleave(images, dim=0), text.mask.repeat_interleave(images, dim=0)
             )
-        return Signal(**found, shape=(vectors.shape[0], vectors.shape[1]), source=f"adapter {family.name!r} target {self.cut.target!r}")
+        return Signal(
+            **found,
+            shape=(vectors.shape[0], vectors.shape[1]),
+            source=f"adapter {family.name!r} target {self.cut.target!r}",
+        )
 
     def _shorten(self, call: Call, kwargs: dict[str, Any], generating: bool) -> dict[str, Any]:
         embeds: Tensor = kwargs["inputs_embeds"]
@@ -197,7 +203,9 @@ class DelegatedCut:
         if mask is None:
             mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
         if call.placeholders is None or call.vectors is None:
-            raise UnsupportedCallError("the query tokens were not computed in this call; was the model compiled before?")
+            raise UnsupportedCallError(
+                "the query tokens were not computed in this call; was the model compiled before?"
+            )
         places = call.placeholders.to(embeds.device)
         kept = self.cut.choose(self._signal(call, call.vectors, embeds, mask, places))
         call.done = True
@@ -244,9 +252,7 @@ class DelegatedCut:
         if self.encoder_decoder:
             if self.moves:
                 own = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-                call.bias_positions = (
-                    Rows.of(stays, pad="right").take(own, 0) if preserve else compact(own, stays)
-                )
+                call.bias_positions = Rows.of(stays, pad="right").take(own, 0) if preserve else compact(own, stays)
             return {}
         if given is None and self.cut.reduction.removes and not preserve:
             return {}

@@ -39,5 +39,3 @@ def shorter_loss(model: nn.Module, output: Any, call: Call) -> Any:
         return (loss, *output)
     fields = {name: value for name, value in output.items() if name != "loss"}
     return type(output)(loss=loss, **fields)
-
-

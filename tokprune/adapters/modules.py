@@ -64,14 +64,13 @@ class MethodShim:
             return below
         method = getattr(type(self.module), self.name, None)
         # A wrapper such as torch.compile's has no such method itself and passes the name on.
-        bound: Callable[..., Any] = (
-            method.__get__(self.module) if method is not None else self.module.__getattr__(self.name)
-        )
-        return bound
+        bound: Any = method.__get__(self.module) if method is not None else self.module.__getattr__(self.name)
+        return bound  # type: ignore[no-any-return]
 
     @property
     def __signature__(self) -> inspect.Signature:
         return inspect.signature(self.original)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call `around` with the method that the shim stands in for."""
         return self.around(self.original, *args, **kwargs)

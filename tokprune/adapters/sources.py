@@ -44,13 +44,11 @@ class AttentionSource:
         names = parts.split()
         chunks = output.detach().chunk(len(names), dim=-1)
         return {
-            name: chunk.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            name: chunk.reshape(*chunk.shape[:-1], self.heads, -1).transpose(1, 2)
             for name, chunk in zip(names, chunks, strict=True)
             if name != "value"
         }
 
     def votes(self, halves: dict[str, Tensor]) -> AttentionVotes:
         """Lazy votes of this layer."""
-        return AttentionVotes(
-            halves["query"], halves["key"], self.scale, candidates=self.candidates, layer=self.layer
-        )
+        return AttentionVotes(halves["query"], halves["key"], self.scale, candidates=self.candidates, layer=self.layer)

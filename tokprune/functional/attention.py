@@ -41,10 +41,7 @@ def attention_probabilities(query: Tensor, key: Tensor, scale: float, mask: Tens
     logits = torch.matmul(query, key.transpose(-1, -2)) * scale
     if mask is None:
         return logits.softmax(dim=-1)
-    if mask.dtype == torch.bool:
-        logits = logits.masked_fill(~mask, float("-inf"))
-    else:
-        logits = logits + mask.float()
+    logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask.float()
     return logits.softmax(dim=-1).nan_to_num(0.0)
 
 
