@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AlreadyAppliedError, InvalidValueError
 from tokprune.fit import adapter_for, check_signals, choose_target, required_signals
 from tokprune.handle import Handle, handles_of
@@ -80,7 +81,7 @@ def apply(
         given = [name for name, value in parts.items() if value is not _DEFAULTS[name] and value != _DEFAULTS[name]]
         if given:
             raise InvalidValueError(f"give a policy or its parts, not both: got policy=... and {given[0]}=...")
-    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper is not the model
+    model = unwrap_compiled(model)
     fitting = adapter_for(model, adapter)
     chosen = choose_target(model, fitting, policy.target)
     needs = required_signals(policy.scorer, policy.selector)

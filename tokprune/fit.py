@@ -78,4 +78,5 @@ def check_signals(model: nn.Module, adapter: Adapter, target: str, who: str, req
 
 def fitting_scorers(offered: tuple[str, ...]) -> list[str]:
     """Names of the registered scorers whose needs are all offered."""
-    return [e.name for e in default_registry().entries("scorer") if set(e.cls.needs) <= set(offered)]  # type: ignore[attr-defined]
+    scorers = default_registry().entries("scorer")
+    return [entry.name for entry in scorers if set(getattr(entry.cls, "needs", ())) <= set(offered)]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.compiled import forget_compiled
 from tokprune.election import hold_election
 from tokprune.errors import TokpruneError
 from tokprune.interfaces import Adapter, Attachment, Cut, Observed
@@ -35,7 +36,7 @@ class Handle:
         self._scores: dict[int, Tensor] = {}
         self._cut = Cut(choose=self._choose, **cut)
         self._attachment: Attachment | None = adapter.attach(model, self._cut, self._done, self)
-        _forget_compiled(model)
+        forget_compiled(model)
 
     @property
     def active(self) -> bool:
@@ -47,7 +48,7 @@ class Handle:
         if self._attachment is not None:
             self._attachment.remove()
             self._attachment = None
-            _forget_compiled(self.model)
+            forget_compiled(self.model)
 
     def check(self, inputs: dict[str, Any]) -> Report:
         """Prove on one batch that the policy really works on this model: keep=1.0 changes nothing, and fewer tokens
@@ -104,11 +105,3 @@ def handles_of(model: nn.Module) -> list[Handle]:
     owners = (getattr(getattr(hook, "__self__", None), "owner", None) for hook in model._forward_pre_hooks.values())
     found = [owner for owner in owners if isinstance(owner, Handle) and owner.active]
     return list(dict.fromkeys(found))
-
-
-def _forget_compiled(model: nn.Module) -> None:
-    """Compiled code does not look at hooks that came or went later, so it has to be compiled again."""
-    if any(getattr(m, "_compiled_call_impl", None) is not None or hasattr(m, "_orig_mod") for m in model.modules()):
-        import torch._dynamo
-
-        torch._dynamo.reset()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.compiled import unwrap_compiled
 from tokprune.errors import TokpruneError
 from tokprune.fit import adapter_for, check_signals, choose_target
 from tokprune.interfaces import Adapter, Cut, Observed
@@ -35,7 +36,7 @@ def observe(
     Raises:
         AdapterError: no adapter fits, or it does not offer a signal.
     """
-    model = getattr(model, "_orig_mod", model)
+    model = unwrap_compiled(model)
     fitting = adapter_for(model, adapter)
     chosen = choose_target(model, fitting, target)
     check_signals(model, fitting, chosen, "tokprune.observe", dict.fromkeys(needs))

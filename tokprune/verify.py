@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError
 from tokprune.interfaces import Adapter, Cut, Observed
 from tokprune.signal import Signal
@@ -64,6 +65,7 @@ class _Spy:
 
 
 def _logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+    forget_compiled(model)
     with torch.no_grad():
         output = model(**inputs)
     logits: Tensor = output[0] if isinstance(output, tuple) else output.logits
