@@ -1,0 +1,63 @@
+# Everything runs in an environment of its own, .venv, which is made on first use and brought up to date when
+# pyproject.toml changes. Needs nothing but make and a Python of at least 3.11.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+
+# Small tensors on few cores: one thread per process is faster than threads that wait for each other.
+TEST_WORKERS ?= 2
+
+# What `make demo` measures.
+DEMO_QUESTIONS ?= 200
+DEMO_OUT ?= runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs pages clean
+
+help:
+	@echo "make demo    prune the bundled model with every scorer, at 1/2, 1/4 and 1/8, and print the table"
+	@echo "make test    run all tests"
+	@echo "make lint    formatting, types, and who may import whom"
+	@echo "make docs    build the documentation into site/"
+	@echo "make pages   write the generated pages of the documentation and the README's table anew"
+	@echo "make clean   remove what these commands made"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "tokprune needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) -V 2>&1`. Choose one: make PYTHON=python3.12 ..."; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of dependencies: the package alone, and each extra.
+$(STAMPS)/package: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e .
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/%: pyproject.toml $(STAMPS)/package
+	$(BIN)/python -m pip install --quiet -e ".[$*]"
+	@touch $@
+
+demo: $(STAMPS)/package
+	$(BIN)/tokprune bench blip2-shapes --keep 1/2 --keep 1/4 --keep 1/8 --n $(DEMO_QUESTIONS) --out $(DEMO_OUT)
+	@$(BIN)/python docs/scripts/summary.py $(DEMO_OUT)
+
+test: $(STAMPS)/test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+lint: $(STAMPS)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(STAMPS)/docs
+	$(BIN)/mkdocs build --strict
+
+pages: $(STAMPS)/package
+	$(BIN)/python docs/scripts/pages.py
+
+clean:
+	rm -rf $(VENV) site build dist runs .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
