@@ -1,0 +1,175 @@
+"""`check_adapter`: the laws of adapters, on a model that one brings along."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.apply import apply
+from tokprune.errors import AdapterError
+from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.observe import observe
+from tokprune.reductions import Prune
+from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal
+from tokprune.testing import components
+from tokprune.testing.failures import Violation, check_laws, same, shown
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model and the keyword arguments of one forward."""
+
+    model: nn.Module
+    inputs: Mapping[str, Any]
+
+    def logits(self) -> Tensor:
+        """What the model answers."""
+        with torch.no_grad():
+            output = self.model(**self.inputs)
+        logits: Tensor = output[0] if isinstance(output, tuple) else output.logits
+        return logits
+
+
+def check_adapter(adapter: Adapter, model: nn.Module, inputs: Mapping[str, Any]) -> None:
+    """Check that an adapter observes what it offers, really shortens the sequence, and leaves no trace.
+
+    Args:
+        adapter: the object.
+        model: a model that it knows, in evaluation mode. A tiny random one will do, if its attention is not nearly
+            uniform: scale its query projections until the attention logits spread by about 2.
+        inputs: keyword arguments of the model's forward, for a batch of two or more images.
+
+    Raises:
+        AssertionError: the first law that is broken, in words.
+    """
+    check_laws("adapter", adapter, LAWS, Case(model, inputs))
+
+
+def knows_its_model(adapter: Any, case: Case) -> None:
+    """An adapter matches its own models and no others, and finds out without an error."""
+    if adapter.matches(case.model) is not True:
+        raise Violation(f"matches({type(case.model).__name__}) must be True.")
+    if adapter.matches(nn.Linear(1, 1)) is not False:
+        raise Violation("matches(Linear) must be False.")
+
+
+def offers_known_signals(adapter: Any, case: Case) -> None:
+    """An adapter names its targets and, for each, the signals it offers."""
+    offers = adapter.offers(case.model)
+    if not offers or not all(set(signals) <= set(SIGNAL_NAMES) and signals for signals in offers.values()):
+        raise Violation(f"It offers {dict(offers)!r}; the signals are {', '.join(SIGNAL_NAMES)}.")
+
+
+def signals_come_as_offered(adapter: Any, case: Case) -> None:
+    """Every signal that is offered can be captured, is finite, and is about the target tokens."""
+    for target, names in adapter.offers(case.model).items():
+        signal = observe(case.model, case.inputs, names, target=target, adapter=adapter)
+        if set(signal.offered) != set(names):
+            raise Violation(f"Target {target!r} offers {names}, and a signal came with {signal.offered}.")
+        if "tokens" in names and tuple(signal.tokens.shape[:2]) != signal.shape:
+            raise Violation(f"`tokens` has shape {tuple(signal.tokens.shape)} where there are {signal.shape} tokens.")
+        for name in ATTENTION_NAMES:
+            for layer in getattr(signal, name) if name in names else ():
+                about_targets = name != "encoder_attention"
+                if layer.shape[0] != signal.batch or (about_targets and layer.shape[2] != signal.token_count):
+                    raise Violation(f"{name} of layer {layer.layer} has votes {layer.shape} for {signal.shape} tokens.")
+                if not bool(layer.values.isfinite().all()):
+                    raise Violation(f"{name} of layer {layer.layer} is not finite: {shown(layer.values)}.")
+
+
+def observing_changes_nothing(adapter: Any, case: Case) -> None:
+    """Observing a model does not change what it answers."""
+    before = case.logits()
+    for target, names in adapter.offers(case.model).items():
+        observe(case.model, case.inputs, names, target=target, adapter=adapter)
+    if not same(case.logits(), before):
+        raise Violation("The logits differ after observing.")
+
+
+def prunes_for_real(adapter: Any, case: Case) -> None:
+    """keep=1.0 leaves the logits as they are, bit for bit, and fewer kept tokens make a shorter sequence."""
+    for target in adapter.offers(case.model):
+        with apply(case.model, scorer="first", keep=0.5, target=target, adapter=adapter) as handle:
+            report = handle.check(dict(case.inputs))
+        if report.length_after >= report.length_before:
+            raise Violation(f"Target {target!r} at keep=0.5: {report!r}")
+
+
+def remove_leaves_no_trace(adapter: Any, case: Case) -> None:
+    """After remove, the model has the hooks, attributes, weights and answers that it had before."""
+    for target in adapter.offers(case.model):
+        before, traces = case.logits(), _traces(case.model)
+        handle = apply(case.model, scorer="first", keep=1, target=target, adapter=adapter)
+        pruned = case.logits()
+        handle.remove()
+        handle.remove()
+        if _traces(case.model) != traces:
+            raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model), traces)}")
+        if not same(case.logits(), before):
+            raise Violation(f"Target {target!r}: the logits differ after remove.")
+        if same(pruned, before):
+            raise Violation(f"Target {target!r}: keep=1 does not change the logits at all.")
+
+
+def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
+    """An exception in the middle of a pruned call, or in attach, leaves a model that works as before."""
+    for target, names in adapter.offers(case.model).items():
+        before, traces = case.logits(), _traces(case.model)
+
+        def broken(signal: Signal) -> Tensor:
+            raise KeyboardInterrupt
+
+        def done(observed: Observed) -> None:
+            pass
+
+        cut = Cut(target, {names[0]: "all"}, broken, Prune(), "compact")
+        attachment = adapter.attach(case.model, cut, done, object())
+        try:
+            case.logits()
+        except KeyboardInterrupt:
+            pass
+        else:
+            raise Violation(f"Target {target!r}: `choose` was not called, or what it raised was swallowed.")
+        finally:
+            attachment.remove()
+        if _traces(case.model) != traces or not same(case.logits(), before):
+            raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model), traces)}")
+        with contextlib.suppress(AdapterError, ValueError, KeyError):
+            adapter.attach(case.model, Cut("nowhere", {}, broken, Prune(), "compact"), done, object()).remove()
+        if _traces(case.model) != traces:
+            raise Violation(f"attach left behind: {_difference(_traces(case.model), traces)}")
+
+
+def _traces(model: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """Everything by which a module may have been changed: hooks, attributes, class, parameter names."""
+    found = {}
+    for name, module in model.named_modules():
+        hooks = tuple(
+            tuple(map(id, getattr(module, kind).values())) for kind in sorted(vars(module)) if kind.endswith("_hooks")
+        )
+        attributes = tuple(sorted((key, id(value)) for key, value in vars(module).items()))
+        found[name or "the model"] = (type(module), hooks, attributes, tuple(module.state_dict()))
+    return found
+
+
+def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    changed = [name for name in found if found[name] != expected.get(name)]
+    return ", ".join(changed) or "nothing that can be seen, but other answers"
+
+
+LAWS = (
+    *components.LAWS,
+    knows_its_model,
+    offers_known_signals,
+    signals_come_as_offered,
+    observing_changes_nothing,
+    prunes_for_real,
+    remove_leaves_no_trace,
+    failure_leaves_no_trace,
+)
+"""The laws of adapters, in the order they are checked."""

@@ -1,0 +1,191 @@
+"""`check_reduction`: the laws of reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokprune.interfaces import Reduction
+from tokprune.testing import components
+from tokprune.testing.failures import Violation, check_laws, close, same, shown
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Tokens `[batch token dim]`, the kept ones, and how many original tokens each stands for."""
+
+    tokens: Tensor
+    kept: Tensor
+    sizes: Tensor | None = None
+
+    @property
+    def all_sizes(self) -> Tensor:
+        """Sizes `[batch token]`, one each where none were given."""
+        return torch.ones(self.kept.shape) if self.sizes is None else self.sizes
+
+    def __str__(self) -> str:
+        sizes = "" if self.sizes is None else f", sizes {shown(self.sizes)}"
+        return f"tokens {shown(self.tokens)}, kept {shown(self.kept)}{sizes}"
+
+
+def check_reduction(reduction: Reduction, *, conserves: bool | None = None) -> None:
+    """Check that a reduction keeps shapes, types and images apart, and tells the truth about sizes.
+
+    Args:
+        reduction: the object, with its options.
+        conserves: whether dropped tokens live on in kept ones, so that sizes and the size-weighted sum of the tokens
+            must be the same before and after. None: yes if it changes tokens (`reads_tokens`).
+
+    Raises:
+        AssertionError: the first law that is broken, in words, with the smallest example found.
+
+    Example:
+        >>> from tokprune.reductions import Merge
+        >>> check_reduction(Merge())
+    """
+    check_laws("reduction", reduction, LAWS, conserves)
+
+
+def cases() -> Iterator[Case]:
+    """Tokens and choices to try a reduction on, the smallest first; always the same ones."""
+    yield Case(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[True]]))
+    yield Case(torch.tensor([[[1.0, 0.0], [3.0, 0.0]]]), torch.tensor([[True, False]]))
+    yield Case(torch.tensor([[[0.0, 0.0], [3.0, 1.0]]]), torch.tensor([[False, True]]), torch.tensor([[1.0, 2.0]]))
+    for batch, tokens, carried in ((2, 4, False), (3, 9, True), (2, 32, False)):
+        generator = torch.Generator().manual_seed(tokens)
+        kept = torch.rand(batch, tokens, generator=generator) < 0.4
+        kept[:, 1] = True
+        sizes = torch.randint(1, 4, kept.shape, generator=generator).float() if carried else None
+        yield Case(torch.randn(batch, tokens, 8, generator=generator), kept, sizes)
+
+
+def reduced(reduction: Reduction, case: Case) -> tuple[Tensor, Tensor]:
+    """What a reduction makes of a case."""
+    with torch.no_grad():
+        return reduction(case.tokens, case.kept, case.sizes)
+
+
+def declares_what_it_does(reduction: Any, conserves: bool | None) -> None:
+    """A reduction says in class variables whether it `removes` tokens and whether it `reads_tokens`."""
+    for name in ("removes", "reads_tokens"):
+        if not isinstance(getattr(reduction, name, None), bool):
+            raise Violation(f"{name} is {getattr(reduction, name, None)!r}; write True or False.")
+
+
+def keeps_shape_and_type(reduction: Any, conserves: bool | None) -> None:
+    """A reduction returns all tokens in the shape and type they came in, and one finite size per token."""
+    for dtype in (torch.float32, *HALF):
+        for case in cases():
+            given = Case(case.tokens.to(dtype), case.kept, case.sizes)
+            tokens, sizes = reduced(reduction, given)
+            if (tokens.shape, tokens.dtype) != (given.tokens.shape, dtype) or not bool(tokens.isfinite().all()):
+                raise Violation(f"On {given} it returned {tokens.dtype} {tuple(tokens.shape)}: {shown(tokens)}.")
+            if sizes.shape != given.kept.shape or not bool((sizes >= 0).all()):
+                raise Violation(f"On {given} it returned the sizes {shown(sizes)}.")
+
+
+def sizes_are_those_of_kept_tokens(reduction: Any, conserves: bool | None) -> None:
+    """A dropped token has size 0, and a kept one at least the size it had."""
+    for case in cases():
+        _, sizes = reduced(reduction, case)
+        if bool((sizes[~case.kept] != 0).any()) or bool((sizes < case.all_sizes * case.kept).any()):
+            raise Violation(f"On {case} it returned the sizes {shown(sizes)}.")
+
+
+def changes_tokens_only_if_it_says_so(reduction: Any, conserves: bool | None) -> None:
+    """A reduction that does not declare `reads_tokens` returns the kept tokens bit for bit."""
+    if reduction.reads_tokens:
+        return
+    for case in cases():
+        tokens, _ = reduced(reduction, case)
+        if not same(tokens[case.kept], case.tokens[case.kept]):
+            raise Violation(f"On {case} it returned {shown(tokens)}.")
+
+
+def keeping_all_changes_nothing(reduction: Any, conserves: bool | None) -> None:
+    """Where every token is kept, tokens and sizes come back bit for bit."""
+    for case in cases():
+        everything = Case(case.tokens, torch.ones_like(case.kept), case.sizes)
+        tokens, sizes = reduced(reduction, everything)
+        if not same(tokens, case.tokens) or not same(sizes.float(), case.all_sizes):
+            raise Violation(f"On {everything} it returned {shown(tokens)} with the sizes {shown(sizes)}.")
+
+
+def loses_nothing(reduction: Any, conserves: bool | None) -> None:
+    """Folding conserves: the sizes, and the sum of the tokens weighted by them, are the same before and after."""
+    if not (reduction.reads_tokens if conserves is None else conserves):
+        return
+    for case in cases():
+        tokens, sizes = reduced(reduction, case)
+        if not close(sizes.sum(dim=1), case.all_sizes.sum(dim=1), 1e-6):
+            raise Violation(f"On {case} the sizes are {shown(sizes)}: they no longer sum to what they did.")
+        before = (case.tokens * case.all_sizes[..., None]).sum(dim=1)
+        after = (tokens * sizes[..., None]).sum(dim=1)
+        if not close(after, before, 1e-4):
+            raise Violation(
+                f"On {case} the size-weighted sum of the tokens was {shown(before)} and is {shown(after)}; it "
+                f"returned {shown(tokens)} with the sizes {shown(sizes)}."
+            )
+
+
+def same_result_twice(reduction: Any, conserves: bool | None) -> None:
+    """A reduction keeps no state and does not write into what it is given."""
+    every = list(cases())
+    for case, other in zip(every, reversed(every), strict=True):
+        given = case.tokens.clone()
+        first = reduced(reduction, case)
+        first = first[0].clone(), first[1].clone()
+        reduced(reduction, other)
+        second = reduced(reduction, case)
+        if not same(case.tokens, given):
+            raise Violation(f"The tokens {shown(given)} are {shown(case.tokens)} afterwards.")
+        if not (same(first[0], second[0]) and same(first[1], second[1])):
+            raise Violation(f"On {case} it returned {shown(first[0])} and, after another call, {shown(second[0])}.")
+
+
+def images_do_not_matter_to_each_other(reduction: Any, conserves: bool | None) -> None:
+    """The reduced tokens of an image do not depend on the other images of the batch."""
+    for case in cases():
+        together, _ = reduced(reduction, case)
+        for row in range(case.kept.shape[0]):
+            one = slice(row, row + 1)
+            sizes = None if case.sizes is None else case.sizes[one]
+            alone, _ = reduced(reduction, Case(case.tokens[one], case.kept[one], sizes))
+            if not close(together[one], alone, 1e-6):
+                raise Violation(f"On {case}, image {row} is {shown(together[row])}, and {shown(alone[0])} alone.")
+
+
+def counts_in_float32(reduction: Any, conserves: bool | None) -> None:
+    """Half-precision tokens are reduced like their float32 copies, up to the last rounding."""
+    many = Case(torch.full((1, 300, 2), 300.0), torch.arange(300)[None] == 0)  # sums to more than float16 holds
+    for dtype in HALF:
+        for case in (*cases(), many):
+            given = case.tokens.to(dtype)
+            found, _ = reduced(reduction, Case(given, case.kept, case.sizes))
+            expected, _ = reduced(reduction, Case(given.float(), case.kept, case.sizes))
+            if not close(found, expected.to(dtype), 2 * torch.finfo(dtype).eps):
+                raise Violation(
+                    f"On {case} in {dtype} it returned {shown(found)}, in float32 {shown(expected)}; "
+                    "begin with `.float()`."
+                )
+
+
+LAWS = (
+    *components.LAWS,
+    declares_what_it_does,
+    keeps_shape_and_type,
+    sizes_are_those_of_kept_tokens,
+    changes_tokens_only_if_it_says_so,
+    keeping_all_changes_nothing,
+    loses_nothing,
+    same_result_twice,
+    images_do_not_matter_to_each_other,
+    counts_in_float32,
+)
+"""The laws of reductions, in the order they are checked."""

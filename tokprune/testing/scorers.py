@@ -1,0 +1,202 @@
+"""`check_scorer`: the laws of scorers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokprune.errors import SignalError
+from tokprune.interfaces import Scorer
+from tokprune.layers import Layers
+from tokprune.registry import default_registry
+from tokprune.signal import SIGNAL_NAMES
+from tokprune.testing import components
+from tokprune.testing.failures import Violation, check_laws, close, same, shown
+from tokprune.testing.observations import Observation, Target, large_observation, observations
+from tokprune.votes import Votes
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a scorer is tried on."""
+
+    layers: int = 4
+    target: Target = "query"
+    by_position: bool = False
+
+    def observations(self) -> list[Observation]:
+        """The observations, the smallest first."""
+        return list(observations(self.layers, self.target))
+
+
+def check_scorer(scorer: Scorer, *, layers: int = 4, target: Target = "query", by_position: bool = False) -> None:
+    """Check that a scorer keeps the contract: everything that pruning a real model relies on.
+
+    Args:
+        scorer: the object, with its options.
+        layers: how many layers the made-up models have; more than the highest layer index that `scorer` reads.
+        target: the target that it is meant for, "query" or "image".
+        by_position: True for a scorer that looks at where a token stands (first, stride), so that other tokens in
+            the same places get other votes; it is then not asked to follow the tokens when they change places.
+
+    Raises:
+        AssertionError: the first law that is broken, in words, with the smallest example found.
+
+    Example:
+        >>> from tokprune.scorers import L2Norm
+        >>> check_scorer(L2Norm())
+    """
+    check_laws("scorer", scorer, LAWS, Setting(layers, target, by_position))
+
+
+def votes_of(scorer: Scorer, observed: Observation) -> list[Votes]:
+    """The votes that a scorer gives when it is offered what it declares and nothing else."""
+    layers_read: Mapping[str, Layers] | None = getattr(scorer, "layers_read", None)
+    with torch.no_grad():
+        return list(scorer(observed.signal(tuple(scorer.needs), layers_read)))
+
+
+def scores_of(scorer: Scorer, observed: Observation) -> Tensor:
+    """Scores by the scorer's own aggregator."""
+    scores: Tensor = default_registry().create("aggregator", scorer.aggregator)(votes_of(scorer, observed))
+    return scores
+
+
+def declares_needs(scorer: Any, setting: Setting) -> None:
+    """A scorer declares the signals that it reads and a registered aggregator."""
+    needs = getattr(scorer, "needs", None)
+    if not isinstance(needs, tuple) or not needs or not set(needs) <= set(SIGNAL_NAMES):
+        raise Violation(f"needs is {needs!r}; write a tuple of names out of {', '.join(SIGNAL_NAMES)}.")
+    default_registry().create("aggregator", getattr(scorer, "aggregator", None))
+
+
+def reads_what_it_declares(scorer: Any, setting: Setting) -> None:
+    """A scorer reads only signals in its `needs`, and only layers in its `layers_read`."""
+    for observed in setting.observations():
+        try:
+            votes_of(scorer, observed)
+        except SignalError as error:
+            raise Violation(f"On {observed}: {error}") from error
+
+
+def votes_have_the_right_shape(scorer: Any, setting: Setting) -> None:
+    """A scorer gives `Votes`, at least one, each with a vote for every target token of every image."""
+    for observed in setting.observations():
+        votes = votes_of(scorer, observed)
+        batch, tokens = observed.tokens.shape[:2]
+        if not votes:
+            raise Violation(f"On {observed} it gave no votes at all.")
+        for layer in votes:
+            if not isinstance(layer, Votes):
+                raise Violation(f"On {observed} it gave a {type(layer).__name__}; wrap it: tokprune.Votes(values).")
+            found = tuple(layer.values.shape)
+            if len(found) != 3 or (found[0], found[2]) != (batch, tokens):
+                raise Violation(
+                    f"On {observed} its votes have shape {found}; expected [batch voter token] = [{batch} * {tokens}]."
+                )
+
+
+def votes_are_finite(scorer: Any, setting: Setting) -> None:
+    """Votes are floating-point numbers, never NaN or infinite, in float32, bfloat16 and float16."""
+    large = large_observation(setting.layers, setting.target)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for observed in (*setting.observations(), large):
+            cast = observed.to(dtype)
+            for layer in votes_of(scorer, cast):
+                values = layer.values
+                if not torch.is_floating_point(values) or not bool(values.isfinite().all()):
+                    raise Violation(f"On {cast} it votes {shown(values)}.")
+
+
+def same_votes_twice(scorer: Any, setting: Setting) -> None:
+    """A scorer keeps no state: the same signal gives the same votes, whatever came between."""
+    cases = setting.observations()
+    for observed, other in zip(cases, reversed(cases), strict=True):
+        before = scores_of(scorer, observed)
+        between = dict(vars(scorer))
+        scores_of(scorer, other)
+        after = scores_of(scorer, observed)
+        if not same(before, after):
+            raise Violation(f"On {observed} the scores are {shown(before)} and, after another call, {shown(after)}.")
+        if vars(scorer) != between:
+            raise Violation(f"Its attributes change from {between!r} to {vars(scorer)!r}.")
+
+
+def leaves_the_signal_alone(scorer: Any, setting: Setting) -> None:
+    """A scorer does not write into the tensors that it is given."""
+    for observed in setting.observations():
+        given = observed.clone()
+        votes_of(scorer, given)
+        if not given.same_as(observed):
+            raise Violation(f"On {observed} the signal has other numbers afterwards; use `x = x - y`, not `x -= y`.")
+
+
+def leaves_chance_alone(scorer: Any, setting: Setting) -> None:
+    """A scorer does not draw from torch's global random numbers, so it cannot change what a model samples."""
+    for observed in setting.observations():
+        before = torch.get_rng_state()
+        votes_of(scorer, observed)
+        if not torch.equal(before, torch.get_rng_state()):
+            raise Violation("Use a torch.Generator with a seed that is an option.")
+
+
+def images_do_not_matter_to_each_other(scorer: Any, setting: Setting) -> None:
+    """The scores of an image do not depend on the other images of the batch."""
+    for observed in setting.observations():
+        together = scores_of(scorer, observed)
+        for row in range(observed.tokens.shape[0]):
+            alone = scores_of(scorer, observed.images(row))
+            if not same(together[row : row + 1], alone):
+                raise Violation(
+                    f"On {observed}, image {row} scores {shown(together[row])} among the others "
+                    f"and {shown(alone[0])} alone."
+                )
+
+
+def follows_the_tokens(scorer: Any, setting: Setting) -> None:
+    """When target tokens change places, their scores go with them; equal tokens score the same."""
+    if setting.by_position:
+        return
+    for observed in setting.observations():
+        order = torch.arange(observed.tokens.shape[1]).flip(0).roll(1)
+        scores = scores_of(scorer, observed)
+        moved = scores_of(scorer, observed.permuted(order))
+        if not close(moved, scores[:, order], 1e-5):
+            raise Violation(
+                f"On {observed} the scores are {shown(scores)}; with the tokens in the order {order.tolist()} they "
+                f"are {shown(moved)}, expected {shown(scores[:, order])}. (A scorer that is meant to look at places "
+                "is checked with by_position=True.)"
+            )
+
+
+def counts_in_float32(scorer: Any, setting: Setting) -> None:
+    """A half-precision signal is scored like its float32 copy: nothing is computed in half precision."""
+    for dtype in (torch.bfloat16, torch.float16):
+        for observed in (*setting.observations(), large_observation(setting.layers, setting.target)):
+            half = observed.to(dtype)
+            found, expected = scores_of(scorer, half), scores_of(scorer, half.to(torch.float32))
+            if not close(found, expected, 1e-4):
+                raise Violation(
+                    f"On {half} the scores are {shown(found)}, on the same numbers in float32 {shown(expected)}; "
+                    "begin with `.float()`."
+                )
+
+
+LAWS = (
+    *components.LAWS,
+    declares_needs,
+    reads_what_it_declares,
+    votes_have_the_right_shape,
+    votes_are_finite,
+    same_votes_twice,
+    leaves_the_signal_alone,
+    leaves_chance_alone,
+    images_do_not_matter_to_each_other,
+    follows_the_tokens,
+    counts_in_float32,
+)
+"""The laws of scorers, in the order they are checked."""

@@ -1,0 +1,180 @@
+"""`check_selector`: the laws of selectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokprune.interfaces import Selector
+from tokprune.keep import Keep, keep_count
+from tokprune.testing import components
+from tokprune.testing.failures import Violation, check_laws, same, shown
+from tokprune.testing.observations import Observation, observations
+
+KEEPS: tuple[Keep, ...] = (1, 0.1, 0.5, 1.0)
+"""The keeps that every case is tried with."""
+
+
+def check_selector(selector: Selector, *, by_position: bool = False) -> None:
+    """Check that a selector returns a usable choice of tokens, and the same one whatever else is in the batch.
+
+    Args:
+        selector: the object, with its options.
+        by_position: True for a selector that looks at where a token stands; it is then not asked to follow the
+            tokens when they change places.
+
+    Raises:
+        AssertionError: the first law that is broken, in words, with the smallest example found.
+
+    Example:
+        >>> from tokprune.selectors import TopK
+        >>> check_selector(TopK())
+    """
+    check_laws("selector", selector, LAWS, by_position)
+
+
+def cases(dtype: torch.dtype = torch.float32) -> Iterator[tuple[Observation, Tensor]]:
+    """Observations with scores for their tokens, the smallest first: all different, some equal, all equal."""
+    for observed in observations():
+        batch, tokens = observed.tokens.shape[:2]
+        generator = torch.Generator().manual_seed(tokens)
+        different = torch.stack([torch.randperm(tokens, generator=generator) for _ in range(batch)]) + 0.25
+        for scores in (different, different.div(3, rounding_mode="floor"), torch.ones(batch, tokens)):
+            yield observed, scores.to(dtype)
+
+
+def kept_of(selector: Selector, observed: Observation, scores: Tensor, keep: Keep) -> Tensor:
+    """What a selector keeps; it gets what it declares in `wants`."""
+    wants: tuple[str, ...] = getattr(selector, "wants", ())
+    signal = observed.signal(tuple(name for name in wants if name != "votes"))
+    extra: dict[str, Any] = {name: getattr(signal, name) for name in wants if name != "votes"}
+    if "votes" in wants:
+        extra["votes"] = list(observed.signal(("cross_attention",)).cross_attention)
+    with torch.no_grad():
+        kept: Tensor = selector(scores, keep, **extra)
+    return kept
+
+
+def returns_a_mask(selector: Any, by_position: bool) -> None:
+    """A selector returns a bool mask [batch token], True for kept tokens, and keeps at least one of every image."""
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for observed, scores in cases(dtype):
+            for keep in KEEPS:
+                kept = kept_of(selector, observed, scores, keep)
+                if not isinstance(kept, Tensor) or kept.dtype != torch.bool or kept.shape != scores.shape:
+                    found = f"{kept.dtype} {tuple(kept.shape)}" if isinstance(kept, Tensor) else type(kept).__name__
+                    raise Violation(
+                        f"For the scores {shown(scores)} and keep={keep} it returned {found}: {shown(kept)}; "
+                        f"expected bool {tuple(scores.shape)}."
+                    )
+                if not bool(kept.any(dim=1).all()):
+                    raise Violation(f"For the scores {shown(scores)} and keep={keep} it kept {shown(kept)}.")
+
+
+def keeps_the_right_number(selector: Any, by_position: bool) -> None:
+    """A uniform selector keeps exactly as many tokens of every image as `keep` says."""
+    if not isinstance(getattr(selector, "uniform", None), bool):
+        raise Violation("Say in a class variable `uniform` whether it keeps the same number of every image.")
+    if not selector.uniform:
+        return
+    for observed, scores in cases():
+        for keep in KEEPS:
+            kept = kept_of(selector, observed, scores, keep)
+            wanted = keep_count(keep, scores.shape[1])
+            if not bool((kept.sum(dim=1) == wanted).all()):
+                raise Violation(
+                    f"For the scores {shown(scores)} and keep={keep} it kept {shown(kept)}: {shown(kept.sum(dim=1))} "
+                    f"tokens, expected {wanted} of every image."
+                )
+
+
+def keep_one_keeps_all(selector: Any, by_position: bool) -> None:
+    """keep=1.0 keeps every token."""
+    for observed, scores in cases():
+        kept = kept_of(selector, observed, scores, 1.0)
+        if not bool(kept.all()):
+            raise Violation(f"For the scores {shown(scores)} it kept {shown(kept)}.")
+
+
+def refuses_more_than_there_are(selector: Any, by_position: bool) -> None:
+    """A keep count above the number of tokens raises a ValueError."""
+    observed, scores = next(cases())
+    try:
+        kept = kept_of(selector, observed, scores, scores.shape[1] + 1)
+    except ValueError:
+        return
+    raise Violation(
+        f"For the scores {shown(scores)} and keep={scores.shape[1] + 1} it kept {shown(kept)}; "
+        "tokprune.functional.top_k does this check."
+    )
+
+
+def same_choice_twice(selector: Any, by_position: bool) -> None:
+    """A selector keeps no state: the same scores give the same choice, whatever came between."""
+    every = list(cases())
+    for (observed, scores), other in zip(every, reversed(every), strict=True):
+        before = kept_of(selector, observed, scores, 0.5)
+        kept_of(selector, *other, 0.5)
+        after = kept_of(selector, observed, scores, 0.5)
+        if not same(before, after):
+            raise Violation(
+                f"For the scores {shown(scores)} it kept {shown(before)} and, after another call, {shown(after)}."
+            )
+
+
+def leaves_the_scores_alone(selector: Any, by_position: bool) -> None:
+    """A selector does not write into the scores that it is given."""
+    for observed, scores in cases():
+        given = scores.clone()
+        kept_of(selector, observed, given, 0.5)
+        if not same(given, scores):
+            raise Violation(f"The scores {shown(scores)} are {shown(given)} afterwards.")
+
+
+def images_do_not_matter_to_each_other(selector: Any, by_position: bool) -> None:
+    """What is kept of an image does not depend on the other images of the batch."""
+    for observed, scores in cases():
+        for keep in KEEPS:
+            together = kept_of(selector, observed, scores, keep)
+            for row in range(scores.shape[0]):
+                alone = kept_of(selector, observed.images(row), scores[row : row + 1], keep)
+                if not same(together[row : row + 1], alone):
+                    raise Violation(
+                        f"For the scores {shown(scores)} and keep={keep}, of image {row} it kept "
+                        f"{shown(together[row])} among the others and {shown(alone[0])} alone."
+                    )
+
+
+def follows_the_tokens(selector: Any, by_position: bool) -> None:
+    """When tokens with different scores change places, the choice goes with them."""
+    if by_position:
+        return
+    for observed, scores in cases():
+        order = torch.arange(scores.shape[1]).flip(0).roll(1)
+        if any(len(row.unique()) < len(row) for row in scores):
+            continue  # among equals, somebody's place has to decide
+        for keep in KEEPS:
+            kept = kept_of(selector, observed, scores, keep)
+            moved = kept_of(selector, observed.permuted(order), scores[:, order], keep)
+            if not same(moved, kept[:, order]):
+                raise Violation(
+                    f"For the scores {shown(scores)} and keep={keep} it kept {shown(kept)}; with the tokens in the "
+                    f"order {order.tolist()} {shown(moved)}, expected {shown(kept[:, order])}."
+                )
+
+
+LAWS = (
+    *components.LAWS,
+    returns_a_mask,
+    keeps_the_right_number,
+    keep_one_keeps_all,
+    refuses_more_than_there_are,
+    same_choice_twice,
+    leaves_the_scores_alone,
+    images_do_not_matter_to_each_other,
+    follows_the_tokens,
+)
+"""The laws of selectors, in the order they are checked."""
