@@ -30,7 +30,7 @@ def hold_election(policy: Policy, signal: Signal) -> tuple[Tensor, Tensor]:
         extra: dict[str, Any] = {name: votes if name == "votes" else getattr(signal, name) for name in wants}
         kept = policy.selector(scores, policy.keep, **extra)
         _check(kept, signal, f"selector {policy.selector!r}", "bool", lambda t: t.dtype == torch.bool)
-        if not policy.selector.uniform and not bool(kept.any(dim=1).all()):
+        if not getattr(policy.selector, "uniform", False) and not bool(kept.any(dim=1).all()):
             raise InvalidValueError(f"selector {policy.selector!r} kept no token at all of some image")
     return kept, scores
 

@@ -23,14 +23,13 @@ Positions = Literal["compact", "preserve"]
 class Scorer(Protocol):
     """Signal -> votes. A frozen dataclass whose fields are its options; it keeps no state between calls.
 
-    A scorer that does not read every layer of a signal may say so in an attribute `layers_read` (signal name ->
-    "all" | "first" | "last" | indices); the other layers are then not captured.
+    Optional attributes: `aggregator`, its default voting rule (a name or an object; "sum" without it), and
+    `layers_read` (signal name -> "all" | "first" | "last" | indices) for a scorer that does not read every layer of a
+    signal; the other layers are then not captured.
     """
 
     needs: ClassVar[tuple[str, ...]]
     """The signals it reads; nothing else is captured."""
-    aggregator: ClassVar[str]
-    """Name of its default aggregator."""
 
     def __call__(self, signal: Signal) -> Iterable[Votes]:
         """One `Votes` per layer, so that maps never pile up."""
@@ -50,12 +49,10 @@ class Aggregator(Protocol):
 class Selector(Protocol):
     """Scores and keep -> kept, a bool mask `[batch token]`.
 
-    A selector may list in an attribute `wants` what else it needs as keyword arguments: "votes" (a list with one
-    `Votes` per layer) or names of signals.
+    Optional attributes: `uniform` (True promises exactly `keep_count(keep, token)` tokens in every row; False without
+    it) and `wants`, what else it needs as keyword arguments: "votes" (a list with one `Votes` per layer) or names of
+    signals.
     """
-
-    uniform: ClassVar[bool]
-    """True if it keeps exactly `keep_count(keep, token)` tokens in every row."""
 
     def __call__(self, scores: Tensor, keep: Keep) -> Tensor:
         """Kept tokens, bool `[batch token]`."""

@@ -67,7 +67,7 @@ class Policy:
         values = {
             "scorer": chosen,
             "keep": check_keep(keep),
-            "aggregator": create("aggregator", chosen.aggregator if aggregator is None else aggregator),
+            "aggregator": create("aggregator", _own_aggregator(chosen) if aggregator is None else aggregator),
             "selector": create("selector", selector),
             "reduction": create("reduction", reduction),
             "target": target,
@@ -110,7 +110,7 @@ class Policy:
             return registry.spec_of(kind, component) or component
 
         parts = {"scorer": shown("scorer"), "keep": self.keep}
-        if registry.create("aggregator", self.scorer.aggregator) != self.aggregator:
+        if registry.create("aggregator", _own_aggregator(self.scorer)) != self.aggregator:
             parts["aggregator"] = shown("aggregator")
         for kind, usual in (("selector", "top-k"), ("reduction", "prune")):
             if shown(kind) != usual:
@@ -120,3 +120,7 @@ class Policy:
         if self.positions != DEFAULT_POSITIONS:
             parts["positions"] = self.positions
         return f"Policy({', '.join(f'{name}={value!r}' for name, value in parts.items())})"
+
+
+def _own_aggregator(scorer: Scorer) -> Any:
+    return getattr(scorer, "aggregator", "sum")

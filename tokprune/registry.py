@@ -135,7 +135,7 @@ class Registry:
             raise InvalidValueError(
                 f"{kind} {component.__name__} is a class; give an object: {component.__name__}(...)"
             )
-        wanted = {"scorer": ("needs", "aggregator"), "selector": ("uniform",), "reduction": ("removes",)}.get(kind, ())
+        wanted = {"scorer": ("needs",), "reduction": ("removes",)}.get(kind, ())
         if kind == "adapter":
             wanted = ("matches", "offers", "attach")
         lacking = [name for name in wanted if not hasattr(component, name)]
