@@ -21,6 +21,9 @@ from tokprune.specs import NAME, format_spec, parse_spec
 KINDS = ("scorer", "aggregator", "selector", "reduction", "adapter")
 """The kinds of component."""
 
+_REQUIRED = {"scorer": ("needs",), "reduction": ("removes",), "adapter": ("matches", "offers", "attach")}
+"""Attributes without which an object cannot be a component of a kind."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -135,9 +138,7 @@ class Registry:
             raise InvalidValueError(
                 f"{kind} {component.__name__} is a class; give an object: {component.__name__}(...)"
             )
-        wanted = {"scorer": ("needs",), "reduction": ("removes",)}.get(kind, ())
-        if kind == "adapter":
-            wanted = ("matches", "offers", "attach")
+        wanted = _REQUIRED.get(kind, ())
         lacking = [name for name in wanted if not hasattr(component, name)]
         if lacking or (kind != "adapter" and not callable(component)):
             what = f"lacks {', '.join(lacking)}" if lacking else "cannot be called"
