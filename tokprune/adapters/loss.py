@@ -29,7 +29,7 @@ def shorter_loss(model: nn.Module, output: Any, call: Call) -> Any:
         if missing:
             labels[:, missing] = IGNORED  # the first label was never predicted: nothing came before it
         labels = call.label_rows.take(labels, IGNORED)
-        if logits.shape[1] == call.label_rows.before:  # tokens were hidden, not removed
+        if call.rows is None:  # tokens were hidden, not removed
             logits = call.label_rows.take(logits, 0.0)
     logits = logits[:, -labels.shape[1] :]
     loss = outer.loss_function(
