@@ -41,24 +41,30 @@ def pairwise_margins(votes: Tensor, weights: Tensor | None = None) -> Tensor:
         weights: `[batch voter]`, or None.
 
     Returns:
-        `[batch token token]`, float64, antisymmetric.
+        `[batch token token]`, float64, antisymmetric. Weighted margins are rounded to 2^-40 of the weight of all
+        voters: what is a draw must not depend on the order in which weights are added up.
 
     Example:
         >>> pairwise_margins(torch.tensor([[[0.1, 0.7]]]))[0].tolist()
         [[0.0, -1.0], [1.0, 0.0]]
     """
     check_dims("pairwise_margins", "votes", votes, "batch voter token")
+    if weights is not None:
+        check_same("pairwise_margins", "weights [batch voter]", tuple(votes.shape[:2]), tuple(weights.shape))
     batch, voters, tokens = votes.shape
     margins = votes.new_zeros(batch, tokens, tokens, dtype=torch.float64)
     # A slice of voters at a time: the comparison is tokens times larger than the votes.
     step = max(1, 2**22 // max(1, batch * tokens * tokens))
     for start in range(0, voters, step):
-        ballot = votes[:, start : start + step]
-        prefers = torch.sign(ballot[..., :, None].float() - ballot[..., None, :].float()).double()
+        one, other = votes[:, start : start + step, :, None], votes[:, start : start + step, None, :]
+        prefers = (one > other).double() - (one < other).double()  # a difference of infinite votes would be NaN
         if weights is not None:
             prefers = prefers * weights[:, start : start + step, None, None].double()
         margins += prefers.sum(dim=1)
-    return margins
+    if weights is None:
+        return margins  # whole numbers, exact as they are
+    grid = torch.exp2(weights.double().abs().sum(dim=1).clamp(min=1e-300).log2().floor() - 40)[:, None, None]
+    return (margins / grid).round() * grid
 
 
 def copeland_scores(margins: Tensor) -> Tensor:
