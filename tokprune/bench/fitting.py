@@ -1,0 +1,29 @@
+"""Fitting: which registered scorers can work on a model, and what the others miss."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tokprune.fit import adapter_for, choose_target
+from tokprune.registry import default_registry
+
+
+def missing_signals(model: nn.Module, target: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Scorer name -> the signals it needs and the model's adapter does not offer; empty for scorers that fit.
+
+    Args:
+        model: The model.
+        target: Which tokens may go; None for the adapter's default.
+
+    Raises:
+        AdapterError: No adapter knows the model, or its adapter does not know the target.
+    """
+    adapter = adapter_for(model)
+    offered = adapter.offers(model)[choose_target(model, adapter, target)]
+    needs: dict[str, tuple[str, ...]] = {e.name: e.cls.needs for e in default_registry().entries("scorer")}  # type: ignore[attr-defined]
+    return {name: tuple(signal for signal in needed if signal not in offered) for name, needed in needs.items()}
+
+
+def fitting_scorers(model: nn.Module, target: str | None = None) -> list[str]:
+    """Names of the registered scorers that need nothing the model's adapter does not offer, sorted."""
+    return [name for name, missing in missing_signals(model, target).items() if not missing]

@@ -1,0 +1,120 @@
+"""A user's own questions: a JSON Lines file with one `{"image": ..., "question": ..., "answers": ...}` a line."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+from PIL import Image, UnidentifiedImageError
+
+from tokprune.errors import InvalidValueError
+from tokprune.samples import Sample
+
+
+class _Line(NamedTuple):
+    number: int
+    image: Path
+    question: str
+    answers: tuple[str, ...]
+    kind: str
+
+
+class QuestionFile(Sequence[Sample]):
+    """The samples of a JSON Lines file.
+
+    A line holds `image` (a path relative to the file), `question`, `answers` (a string or a list of accepted ones) and,
+    if wanted, `kind`. Every line is checked at once; pictures are opened when their sample is asked for.
+
+    Raises:
+        InvalidValueError: Something is missing or wrong; the message names file and line number.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            text = self.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidValueError(f"questions: cannot read {self.path}: {error}") from error
+        self._lines = [
+            self._parse(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()
+        ]
+        if not self._lines:
+            raise InvalidValueError(f"questions: {self.path} is empty; expected one JSON object per line")
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self._sample(line) for line in self._lines[index]]
+        return self._sample(self._lines[index])
+
+    def _sample(self, line: _Line) -> Sample:
+        try:
+            with Image.open(line.image) as picture:
+                image = picture.convert("RGB")
+        except (OSError, UnidentifiedImageError) as error:
+            raise InvalidValueError(f"{self.path}:{line.number}: cannot open image {line.image}: {error}") from error
+        return Sample(f"line-{line.number}", image, line.question, line.answers, line.kind)
+
+    def _parse(self, number: int, line: str) -> _Line:
+        def wrong(what: str) -> InvalidValueError:
+            return InvalidValueError(f"{self.path}:{number}: {what}")
+
+        try:
+            fields: Any = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise wrong(f"not JSON ({error.msg}, column {error.colno})") from error
+        if not isinstance(fields, dict):
+            raise wrong(f"expected a JSON object, got {type(fields).__name__}")
+        if missing := [name for name in ("image", "question", "answers") if name not in fields]:
+            raise wrong(f"expected 'image', 'question' and 'answers'; missing: {', '.join(missing)}")
+        for name in ("image", "question"):
+            if not isinstance(fields[name], str) or not fields[name].strip():
+                raise wrong(f"'{name}' must be a text that is not empty, got {fields[name]!r}")
+        answers = [fields["answers"]] if isinstance(fields["answers"], str) else fields["answers"]
+        if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a.strip() for a in answers):
+            raise wrong(f"'answers' must be a text or a list of texts, at least one, got {fields['answers']!r}")
+        image = self.path.parent / fields["image"]
+        if not image.is_file():
+            raise wrong(f"no image at {image}")
+        return _Line(number, image, fields["question"], tuple(answers), str(fields.get("kind", "")))
+
+
+def draw(samples: Sequence[Sample], n: int | None, seed: int) -> Sequence[Sample]:
+    """`n` of the samples, drawn by `seed`, in their original order; all of them if there are no more than `n`.
+
+    Raises:
+        InvalidValueError: `n` is below 1.
+    """
+    if n is not None and n < 1:
+        raise InvalidValueError(f"number of samples: expected at least 1, got {n}")
+    if n is None or n >= len(samples):
+        return samples
+    return _Subset(samples, sorted(random.Random(seed).sample(range(len(samples)), n)))
+
+
+class _Subset(Sequence[Sample]):
+    """Some of the samples, fetched when asked for."""
+
+    def __init__(self, samples: Sequence[Sample], indices: list[int]) -> None:
+        self._samples, self._indices = samples, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self._samples[i] for i in self._indices[index]]
+        return self._samples[self._indices[index]]

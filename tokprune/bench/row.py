@@ -1,0 +1,67 @@
+"""One row of a benchmark: one policy, measured on all samples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from tokprune.bench.accuracy import Accuracy, count
+from tokprune.errors import InvalidValueError
+
+UNPRUNED = "unpruned"
+BLIND = "blind"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one policy, of the unpruned model, or of the blind one."""
+
+    label: str
+    """What tables and plots call it: the scorer as it was asked for, `"unpruned"` or `"blind"`."""
+    keep: float | int | None
+    """Keep ratio (a float) or keep count (an int) asked for; None for the unpruned and the blind model."""
+    positions: str | None
+    policy: dict[str, Any] | None
+    """`Policy.to_dict()`, or None for the unpruned and the blind model."""
+    tokens: float
+    """Target tokens per image before pruning, mean."""
+    tokens_kept: float
+    """Target tokens per image really kept, mean."""
+    length_before: float
+    """Tokens per sample (padding included) that the language model would have been given unpruned, mean."""
+    length_after: float
+    """Tokens per sample (padding included) that the language model was given, mean."""
+    outcomes: str
+    """One character per sample, in order: `"1"` answered right, `"0"` wrong."""
+    kinds: dict[str, tuple[int, int]]
+    """Kind of question -> (right answers, questions)."""
+    p_value: float | None
+    """Paired exact McNemar test against the unpruned model; None for the unpruned model itself."""
+    seconds: float
+    """Wall-clock time of all samples, picture preparation included."""
+    certificate: dict[str, Any]
+
+    @cached_property
+    def accuracy(self) -> Accuracy:
+        """Right answers of all."""
+        return count(self.outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; carries the derived numbers too, for readers that are not Python."""
+        low, high = self.accuracy.interval
+        derived = {"correct": self.accuracy.correct, "total": self.accuracy.total, "accuracy": self.accuracy.fraction}
+        return asdict(self) | derived | {"low": low, "high": high}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The row that `to_dict` wrote; derived numbers are computed anew.
+
+        Raises:
+            InvalidValueError: A field is missing.
+        """
+        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
+        try:
+            return cls(**known | {"kinds": {kind: (pair[0], pair[1]) for kind, pair in values["kinds"].items()}})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InvalidValueError(f"row: not a benchmark row ({error})") from error

@@ -1,0 +1,42 @@
+"""The command line: `tokprune list | inspect | answer | bench`. One file per command.
+
+Heavy imports wait until a command runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tokprune.cli.answer import answer
+from tokprune.cli.bench import bench
+from tokprune.cli.boundary import ErrorBoundary
+from tokprune.cli.inspect import inspect
+from tokprune.cli.listing import list_components
+
+app = typer.Typer(
+    cls=ErrorBoundary,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",
+    help="Token pruning for vision-language models: what is installed, what fits, what it answers, what it costs.",
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command; read by `ErrorBoundary`."""
+
+
+app.command("list")(list_components)
+app.command("inspect")(inspect)
+app.command("answer")(answer)
+app.command("bench")(bench)
+
+
+def main() -> None:
+    """Entry point of the `tokprune` command."""
+    app()

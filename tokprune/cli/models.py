@@ -1,0 +1,32 @@
+"""MODEL: a name of the zoo, a local folder, or a hub id."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from tokprune.errors import UnknownNameError
+
+
+def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[Any, Any]:
+    """Model and processor of what the user calls MODEL.
+
+    Raises:
+        UnknownNameError: It is neither in the zoo, nor a folder, nor can it be a hub id.
+        InvalidValueError: It is there but cannot be loaded.
+    """
+    from tokprune import zoo
+    from tokprune.bench.loading import load_checkpoint
+
+    names = zoo.list_models()
+    if name in names:
+        return load_checkpoint(zoo.model_path(name), device=device, dtype=dtype)
+    if not Path(name).is_dir() and "/" not in name:
+        close = difflib.get_close_matches(name, names, n=1)
+        nearest = f"; did you mean {close[0]!r}" if close else ""
+        raise UnknownNameError(
+            f"no model is called {name!r}{nearest}. Expected a model of the zoo ({', '.join(names)}), a local folder, "
+            "or a hub id such as 'Salesforce/blip2-opt-2.7b'"
+        )
+    return load_checkpoint(name, device=device, dtype=dtype)
