@@ -105,7 +105,9 @@ def _table(adapter: str, models: Mapping[str, Any], choices: Mapping[str, dict[s
     lines = ["| " + " | ".join(["", *(f"{label}, target `{target}`" for label, target in columns)]) + " |"]
     lines.append("| " + " | ".join(["---"] * (len(columns) + 1)) + " |")
     for name, options in choices.items():
-        verdicts = [_try(*models[label], {"adapter": adapter, "target": target, **options}) for label, target in columns]
+        verdicts = [
+            _try(*models[label], {"adapter": adapter, "target": target, **options}) for label, target in columns
+        ]
         lines.append("| " + " | ".join([name, *verdicts]) + " |")
     return lines
 

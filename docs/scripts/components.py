@@ -30,7 +30,14 @@ def render() -> str:
     for kind in KINDS:
         scorer = kind == "scorer"
         columns = ["name", "what it does", "options", *(["needs", "voting rule"] if scorer else []), "class"]
-        parts += [f"## {kind.capitalize()}s", "", INTRODUCTIONS[kind], "", _line(columns), _line(["---"] * len(columns))]
+        parts += [
+            f"## {kind.capitalize()}s",
+            "",
+            INTRODUCTIONS[kind],
+            "",
+            _line(columns),
+            _line(["---"] * len(columns)),
+        ]
         parts += [_line(_cells(entry, scorer)) for entry in default_registry().entries(kind)]
         parts.append("")
     return "\n".join(parts)

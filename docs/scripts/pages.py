@@ -38,9 +38,13 @@ PAGES: dict[str, Callable[[], str]] = {
 def main() -> int:
     """Write or check the pages named (default: all); the exit status says whether all were current."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pages", nargs="*", choices=[*PAGES, []], help="which; default: all")
+    parser.add_argument("pages", nargs="*", help="which; default: all")
     parser.add_argument("--check", action="store_true", help="only say what is not current")
+    parser.add_argument("--list", action="store_true", help="only say which there are")
     arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(PAGES))
+        return 0
     stale = 0
     for name in arguments.pages or PAGES:
         path = ROOT / name
