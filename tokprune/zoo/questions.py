@@ -85,7 +85,7 @@ def _exist(scene: Scene) -> Iterator[Question]:
         if colour in colours or shape in shapes:
             yield Question("colour-shape", f"is there a {colour} {shape}?", _yes(f"{colour} {shape}" in named))
     sized = {(o.size, o.shape) for o in scene}
-    for size, shape in product(SIZES, shapes):
+    for size, shape in product(SIZES, (shape for shape in SHAPES if shape in shapes)):
         yield Question("size-shape", f"is there a {size} {shape}?", _yes((size, shape) in sized))
 
 
@@ -137,16 +137,27 @@ _ASK: dict[str, Callable[[Scene], Iterator[Question]]] = {
     "where": _where,
 }
 KINDS = tuple(_ASK)
-ANSWERS: dict[str, tuple[str, ...]] = {
-    "colour": COLOURS,
-    "shape": SHAPES,
-    "size": SIZES,
-    "count": NUMBERS[: MAX_OBJECTS + 1],
-    "exist": ("yes", "no"),
-    "compare": ("yes", "no"),
-    "where": ("left", "right", "top", "bottom", *COLOURS, *SHAPES),
+YES_NO = ("yes", "no")
+ANSWERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "colour": dict.fromkeys(("shape", "size", "size-shape"), COLOURS),
+    "shape": dict.fromkeys(("colour", "size", "size-colour"), SHAPES),
+    "size": dict.fromkeys(("colour", "shape", "colour-shape"), SIZES),
+    "count": {
+        "all": NUMBERS[1 : MAX_OBJECTS + 1],
+        "colour": NUMBERS[:4],
+        "shape": NUMBERS[:4],
+        "size": NUMBERS[:5],
+    },
+    "exist": dict.fromkeys(("colour", "shape", "colour-shape", "size-shape"), YES_NO),
+    "compare": dict.fromkeys(("more", "larger"), YES_NO),
+    "where": {
+        "left-right": ("left", "right"),
+        "top-bottom": ("top", "bottom"),
+        "colour-at": COLOURS,
+        "shape-at": SHAPES,
+    },
 }
-"""By kind, the answers that occur; data sets draw them equally often."""
+"""By kind and form, the answers that data sets draw equally often (five red objects would be too rare a scene)."""
 
 
 def questions(scene: Scene, kind: str) -> list[Question]:
@@ -154,12 +165,10 @@ def questions(scene: Scene, kind: str) -> list[Question]:
     return list(_ASK[kind](scene))
 
 
-def choose(candidates: list[Question], rng: random.Random, answer: str | None = None) -> Question | None:
-    """One of the candidates: first the answer (or the one given), then the form, then the words, each drawn evenly."""
+def choose(candidates: list[Question], rng: random.Random) -> Question:
+    """One of the candidates: first the answer, then the form, then the words, each drawn evenly."""
     by_answer: dict[str, dict[str, list[Question]]] = defaultdict(lambda: defaultdict(list))
     for question in candidates:
         by_answer[question.answer][question.form].append(question)
-    if not by_answer or (answer is not None and answer not in by_answer):
-        return None
-    forms = by_answer[answer if answer is not None else rng.choice(list(by_answer))]
+    forms = by_answer[rng.choice(list(by_answer))]
     return rng.choice(forms[rng.choice(list(forms))])

@@ -12,7 +12,7 @@ from PIL import Image
 from tokprune.errors import InvalidValueError, UnknownNameError
 from tokprune.samples import Sample
 from tokprune.zoo.drawing import draw
-from tokprune.zoo.questions import ANSWERS, KINDS, Question, choose, questions
+from tokprune.zoo.questions import ANSWERS, KINDS, Question, questions
 from tokprune.zoo.scenes import SPLITS, Scene, draw_scene_of
 
 
@@ -20,7 +20,7 @@ class ShapesVqa(Sequence[Sample]):
     """A split of the task as a lazy sequence: sample `i` depends on split, seed and `i` alone.
 
     So the first ten of a hundred are the same as ten, and nothing is drawn before it is asked for. Kinds of question
-    take turns; answers of a kind are drawn equally often, and a scene is drawn until it allows the answer wanted.
+    take turns; its form and then one of the form's answers are drawn evenly, and scenes until one allows that answer.
     """
 
     def __init__(self, split: str = "test", n: int = 1000, seed: int = 0) -> None:
@@ -58,12 +58,13 @@ class ShapesVqa(Sequence[Sample]):
     def _draw(self, index: int) -> tuple[Scene, Question, str, random.Random]:
         rng = random.Random(f"shapes-vqa/{self.split}/{self.seed}/{index}")
         kind = KINDS[index % len(KINDS)]
-        wanted = rng.choice(ANSWERS[kind])
+        form = rng.choice(list(ANSWERS[kind]))
+        answer = rng.choice(ANSWERS[kind][form])
         while True:
             scene = draw_scene_of(self.split, rng)
-            question = choose(questions(scene, kind), rng, wanted)
-            if question is not None:
-                return scene, question, kind, rng
+            fitting = [q for q in questions(scene, kind) if (q.form, q.answer) == (form, answer)]
+            if fitting:
+                return scene, rng.choice(fitting), kind, rng
 
     def _sample(self, index: int) -> Sample:
         scene, question, kind, rng = self._draw(index)

@@ -73,14 +73,10 @@ def patch_owners(scene: Scene) -> np.ndarray:
 
 def ask(scene: Scene, rng: random.Random) -> list[Question]:
     """The questions of a scene; where it allows none of a kind, counting takes its place."""
-    asked = []
+    asked: list[Question] = []
     for kind, wanted in PER_SCENE.items():
         candidates = questions(scene, kind) or questions(scene, "count")
-        for _ in range(wanted):
-            question = choose(candidates, rng)
-            if question is None:
-                raise RuntimeError(f"no question about {scene!r}")
-            asked.append(question)
+        asked.extend(choose(candidates, rng) for _ in range(wanted))
     return asked
 
 
