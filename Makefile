@@ -53,7 +53,7 @@ lint: $(STAMPS)/lint
 	$(BIN)/lint-imports
 
 docs: $(STAMPS)/docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "site/index.html"
 
 pages: $(STAMPS)/package
 	$(BIN)/python docs/scripts/pages.py
