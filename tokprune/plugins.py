@@ -27,6 +27,11 @@ class Plugin:
     distribution: str
     version: str
 
+    @property
+    def origin(self) -> str:
+        """Name and distribution, for messages; two distributions may use the same name."""
+        return f"plugin {self.name!r} of distribution {self.distribution!r}"
+
 
 def builtin_plugin() -> Plugin:
     """The components that ship with tokprune itself."""

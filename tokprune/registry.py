@@ -62,20 +62,23 @@ class Registry:
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
         for plugin in plugins:
             try:
-                self._manager.register(plugin.module, name=plugin.name)
+                self._manager.register(plugin.module, name=plugin.origin)
                 self._manager.check_pending()
             except (ValueError, pluggy.PluginValidationError) as error:
-                raise PluginError(f"plugin {plugin.name!r} of distribution {plugin.distribution!r}: {error}") from error
+                raise PluginError(f"{plugin.origin}: {error}") from error
             self._collect(plugin)
 
     def _collect(self, plugin: Plugin) -> None:
-        where = f"plugin {plugin.name!r} of distribution {plugin.distribution!r}"
+        where = plugin.origin
         for kind in KINDS:
             hook = getattr(self._manager.hook, f"register_{kind}s")
             for implementation in hook.get_hookimpls():
-                if implementation.plugin_name != plugin.name:
+                if implementation.plugin_name != plugin.origin:
                     continue
-                components = implementation.function()
+                try:
+                    components = implementation.function()
+                except Exception as error:
+                    raise PluginError(f"{where}: register_{kind}s raised {type(error).__name__}: {error}") from error
                 if not isinstance(components, Mapping):
                     raise PluginError(f"{where}: register_{kind}s must return a mapping name -> class")
                 for name, cls in components.items():
