@@ -106,7 +106,7 @@ class Signal:
             if self.__dict__.get(name):
                 batch, _, tokens = self.__dict__[name][0].shape
                 return batch, tokens
-        raise SignalError(f"{self.source} says nothing about the target tokens; it offers: {', '.join(self.offered)}")
+        raise AttributeError("shape")  # becomes the message below
 
     @property
     def batch(self) -> int:
@@ -119,7 +119,11 @@ class Signal:
         return self.shape[1]
 
     def __getattr__(self, name: str) -> Any:
-        # Only called when the attribute is missing.
+        # Only called when the attribute is missing, or when a property raised AttributeError.
+        if name in ("shape", "batch", "token_count"):
+            raise SignalError(
+                f"{self.source} says nothing about the target tokens; it offers: {', '.join(self.offered)}"
+            )
         if name in SIGNAL_NAMES:
             offered = ", ".join(repr(n) for n in self.offered) or "nothing"
             raise SignalError(
@@ -130,6 +134,9 @@ class Signal:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Signal is read-only; cannot set {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Signal is read-only; cannot delete {name!r}")
 
     def __repr__(self) -> str:
         return f"Signal(offered={self.offered})"
