@@ -20,11 +20,14 @@ class Maximum:
         """Scores `[batch token]`, float32."""
         best: Tensor | None = None
         for layer in votes:
-            values = layer.values.float()
-            if layer.weights is not None:
-                values = values * layer.weights.float()[..., None]
-            scores = values.amax(dim=1)
+            scores = _highest(layer)
             best = scores if best is None else torch.maximum(best, scores)
         if best is None:
             raise InvalidValueError("aggregator 'max': the scorer gave no votes at all")
         return best
+
+
+def _highest(layer: Votes) -> Tensor:
+    # A function of its own, so that a layer's votes are let go before the next layer's are made.
+    values = layer.values.float()
+    return (values if layer.weights is None else values * layer.weights.float()[..., None]).amax(dim=1)

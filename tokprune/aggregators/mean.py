@@ -27,7 +27,7 @@ class Mean:
         for layer in votes:
             scores = exact_sum(layer.values, layer.weights)
             total = scores if total is None else total + scores
-            weight = weight + (layer.shape[1] if layer.weights is None else layer.weights.float().sum(-1, keepdim=True))
+            weight = weight + (layer.shape[1] if layer.weights is None else exact_sum(layer.weights[..., None]))
         if total is None:
             raise InvalidValueError("aggregator 'mean': the scorer gave no votes at all")
         return total / torch.as_tensor(weight, device=total.device)

@@ -56,7 +56,7 @@ class CatpVote:
             yield from layers
             return
         first = next(layers)
-        total = first.values
+        total = first.values.float()
         for votes in layers:
-            total = total + votes.values
+            total = total + votes.values.float()
         yield Votes(total, first.weights, heads=first.heads)
