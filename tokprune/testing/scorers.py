@@ -61,17 +61,18 @@ def votes_of(scorer: Scorer, observed: Observation) -> list[Votes]:
 
 
 def scores_of(scorer: Scorer, observed: Observation) -> Tensor:
-    """Scores by the scorer's own aggregator."""
-    scores: Tensor = default_registry().create("aggregator", scorer.aggregator)(votes_of(scorer, observed))
+    """Scores by the scorer's own aggregator, which is "sum" unless it says otherwise."""
+    aggregator = default_registry().create("aggregator", getattr(scorer, "aggregator", "sum"))
+    scores: Tensor = aggregator(votes_of(scorer, observed))
     return scores
 
 
 def declares_needs(scorer: Any, setting: Setting) -> None:
-    """A scorer declares the signals that it reads and a registered aggregator."""
+    """A scorer declares the signals that it reads; an aggregator, if it declares one, is registered or an object."""
     needs = getattr(scorer, "needs", None)
     if not isinstance(needs, tuple) or not needs or not set(needs) <= set(SIGNAL_NAMES):
         raise Violation(f"needs is {needs!r}; write a tuple of names out of {', '.join(SIGNAL_NAMES)}.")
-    default_registry().create("aggregator", getattr(scorer, "aggregator", None))
+    default_registry().create("aggregator", getattr(scorer, "aggregator", "sum"))
 
 
 def reads_what_it_declares(scorer: Any, setting: Setting) -> None:

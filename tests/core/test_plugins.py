@@ -1,0 +1,159 @@
+"""Installed plugins: real distributions, written into a folder on the path."""
+
+import sys
+import warnings
+
+import pytest
+
+import tokprune
+from tokprune import PluginError, PluginWarning, UnknownNameError
+from tokprune.plugins import installed_plugins
+from tokprune.registry import Registry, default_registry
+
+GOOD = """
+import tokprune
+from tokprune.scorers import L2Norm
+
+class Mine(L2Norm):
+    "A scorer of one's own."
+
+@tokprune.hookimpl
+def register_scorers():
+    return {"mine": Mine}
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a distribution with one module and an entry point, and choose which plugins are loaded."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("TOKPRUNE_PLUGINS")
+    modules = set(sys.modules)
+
+    def install(distribution, code, point=None, version="1.2"):
+        module = distribution.replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(code)
+        metadata = tmp_path / f"{module}-{version}.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (metadata / "entry_points.txt").write_text(f"[tokprune]\n{point or distribution} = {module}\n")
+        default_registry.cache_clear()
+
+    yield install
+    for name in set(sys.modules) - modules:
+        if hasattr(sys.modules[name], "__file__") and str(tmp_path) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+    default_registry.cache_clear()
+
+
+def load():
+    """Every plugin in the temporary folder and elsewhere, with warnings as errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return {plugin.name: plugin for plugin in installed_plugins()}
+
+
+def test_an_installed_scorer_can_be_used_by_name(install):
+    assert "mine" not in tokprune.list_scorers()
+    install("my-scorers", GOOD)
+    assert "mine" in tokprune.list_scorers()
+    assert repr(tokprune.Policy("mine").scorer) == "Mine()"
+
+
+def test_an_installed_component_knows_its_distribution_and_version(install):
+    install("my-scorers", GOOD)
+    entry = default_registry().entry("scorer", "mine")
+    assert (entry.distribution, entry.version) == ("my-scorers", "1.2")
+    assert entry.summary == "A scorer of one's own."
+
+
+def test_nothing_is_loaded_before_it_is_asked_for(install):
+    install("my-scorers", GOOD)
+    assert "my_scorers" not in sys.modules
+    tokprune.list_scorers()
+    assert "my_scorers" in sys.modules
+
+
+def test_plugins_are_loaded_once(install):
+    install("my-scorers", GOOD)
+    tokprune.list_scorers()
+    assert default_registry() is default_registry()
+
+
+def test_a_plugin_that_cannot_be_imported_is_skipped_with_one_warning_that_names_it(install):
+    install("broken-dist", "import nothing_of_this_name")
+    install("my-scorers", GOOD)
+    with pytest.warns(PluginWarning, match="'broken-dist' could not be loaded .*nothing_of_this_name") as caught:
+        assert "mine" in tokprune.list_scorers()
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("code", ["1 / 0", "def (", "raise RuntimeError('no GPU')"])
+def test_whatever_a_plugin_raises_on_import_the_others_work(install, code):
+    install("broken-dist", code)
+    install("my-scorers", GOOD)
+    with pytest.warns(PluginWarning):
+        assert "mine" in tokprune.list_scorers()
+
+
+def test_strict_mode_raises_and_names_the_plugin(install, monkeypatch):
+    install("broken-dist", "1 / 0")
+    monkeypatch.setenv("TOKPRUNE_STRICT_PLUGINS", "1")
+    with pytest.raises(PluginError, match=r"'broken-dist' could not be loaded \(ZeroDivisionError"):
+        tokprune.list_scorers()
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_strict_mode_can_be_switched_off(install, monkeypatch, value):
+    install("broken-dist", "1 / 0")
+    monkeypatch.setenv("TOKPRUNE_STRICT_PLUGINS", value)
+    with pytest.warns(PluginWarning):
+        tokprune.list_scorers()
+
+
+def test_an_empty_list_of_plugins_loads_none(install, monkeypatch):
+    install("my-scorers", GOOD)
+    monkeypatch.setenv("TOKPRUNE_PLUGINS", "")
+    assert load() == {}
+    assert "mine" not in tokprune.list_scorers()
+    assert "my_scorers" not in sys.modules
+
+
+def test_a_list_of_plugins_loads_those(install, monkeypatch):
+    install("my-scorers", GOOD)
+    install("broken-dist", "1 / 0")
+    monkeypatch.setenv("TOKPRUNE_PLUGINS", " my-scorers ,")
+    assert list(load()) == ["my-scorers"]
+
+
+def test_a_list_with_a_plugin_that_is_not_there_says_which_are(install, monkeypatch):
+    install("my-scorers", GOOD)
+    monkeypatch.setenv("TOKPRUNE_PLUGINS", "my-scores")
+    with pytest.raises(PluginError, match=r"names \['my-scores'\], but the installed plugins are .*'my-scorers'"):
+        load()
+
+
+def test_one_name_from_two_installed_distributions_names_both(install):
+    install("my-scorers", GOOD)
+    install("other-scorers", GOOD)
+    with pytest.raises(PluginError, match="'my-scorers' and 'other-scorers'"):
+        default_registry()
+
+
+def test_a_conflict_can_be_solved_by_choosing(install, monkeypatch):
+    install("my-scorers", GOOD)
+    install("other-scorers", GOOD)
+    monkeypatch.setenv("TOKPRUNE_PLUGINS", "other-scorers")
+    assert default_registry().entry("scorer", "mine").distribution == "other-scorers"
+
+
+def test_an_unknown_name_says_which_distribution_the_nearest_one_is_from(install):
+    install("my-scorers", GOOD)
+    with pytest.raises(UnknownNameError, match=r"did you mean 'mine' \(from my-scorers\)\?"):
+        tokprune.Policy("mina")
+
+
+def test_a_registry_of_ones_own_needs_no_installation(install):
+    install("my-scorers", GOOD)
+    assert "mine" not in Registry([]).names("scorer")
+    assert "mine" in Registry(load().values()).names("scorer")

@@ -1,0 +1,135 @@
+"""Policy: a frozen choice that can be written down."""
+
+import copy
+import dataclasses
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokprune import (
+    InvalidValueError,
+    Policy,
+    UnknownNameError,
+    aggregators,
+    list_scorers,
+    reductions,
+    scorers,
+    selectors,
+)
+from tokprune.testing import keeps
+
+POLICIES = st.builds(
+    Policy,
+    scorer=st.sampled_from([*list_scorers(), "catp-vote:layers=[0,2]", "random:seed=7"]),
+    keep=keeps(32),
+    aggregator=st.sampled_from([None, "borda", "copeland", "sum"]),
+    selector=st.sampled_from(["top-k", "top-p"]),
+    reduction=st.sampled_from(["prune", "merge", "mask"]),
+    target=st.sampled_from([None, "query", "image"]),
+    positions=st.sampled_from(["compact", "preserve"]),
+)
+
+
+@given(policy=POLICIES)
+def test_a_policy_prints_as_it_is_built(policy):
+    assert eval(repr(policy)) == policy
+
+
+@given(policy=POLICIES)
+def test_a_policy_survives_json(policy):
+    assert Policy.from_dict(json.loads(json.dumps(policy.to_dict()))) == policy
+
+
+@given(policy=POLICIES)
+def test_a_policy_survives_pickle_and_deepcopy_and_can_be_hashed(policy):
+    for copied in (pickle.loads(pickle.dumps(policy)), copy.deepcopy(policy)):
+        assert copied == policy
+        assert hash(copied) == hash(policy)
+
+
+def test_names_and_objects_make_the_same_policy():
+    by_name = Policy("catp-vote:layers=first", 8, "borda", "top-k", "merge")
+    by_object = Policy(scorers.CatpVote("first"), 8, aggregators.Borda(), selectors.TopK(), reductions.Merge())
+    assert by_name == by_object
+    assert repr(by_name) == repr(by_object) == "Policy(scorer='catp-vote:layers=first', keep=8, reduction='merge')"
+
+
+def test_other_choices_make_another_policy():
+    policies = [
+        Policy(),
+        Policy(keep=0.25),
+        Policy("l2-norm"),
+        Policy(aggregator="sum"),
+        Policy(selector="top-p"),
+        Policy(reduction="mask"),
+        Policy(target="query"),
+        Policy(positions="preserve"),
+    ]
+    assert len(set(policies)) == len(policies)
+
+
+def test_the_aggregator_is_the_scorers_own_unless_given():
+    assert Policy("catp-vote").aggregator == aggregators.Borda()
+    assert Policy("l2-norm").aggregator == aggregators.Total()
+    assert Policy("catp-vote", aggregator="plurality").aggregator == aggregators.Plurality()
+
+
+def test_what_is_written_down_is_complete():
+    assert Policy().to_dict() == {
+        "scorer": "catp-vote",
+        "keep": 0.5,
+        "aggregator": "borda",
+        "selector": "top-k",
+        "reduction": "prune",
+        "target": None,
+        "positions": Policy().positions,
+    }
+
+
+def test_a_policy_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Policy().keep = 1.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"keep": 0}, "keep=0 would keep no token"),
+        ({"keep": True}, "keep must be a number"),
+        ({"positions": "packed"}, "positions must be 'compact' or 'preserve', got 'packed'"),
+        ({"target": 3}, "target must be a name such as 'query', got 3"),
+        ({"scorer": scorers.CatpVote}, "is a class"),
+        ({"scorer": None}, "is not a scorer"),
+        ({"aggregator": 3}, "is not a aggregator"),
+        ({"selector": "top-q"}, "did you mean 'top-"),
+        ({"reduction": "merging"}, "did you mean 'merge'"),
+        ({"scorer": "catp-vote:layers=middle"}, "layers must be 'all', 'first', 'last'"),
+    ],
+)
+def test_a_wrong_part_is_refused_when_the_policy_is_made(wrong, message):
+    with pytest.raises(InvalidValueError, match=message):
+        Policy(**wrong)
+
+
+def test_an_unknown_part_in_a_dict_lists_the_parts():
+    with pytest.raises(InvalidValueError, match="a policy has no 'ratio'; it has scorer, keep, "):
+        Policy.from_dict({"scorer": "first", "ratio": 0.5})
+
+
+def test_a_scorer_that_nobody_registered_works_but_cannot_be_written_down():
+    @dataclasses.dataclass(frozen=True)
+    class Mine(scorers.First):
+        pass
+
+    policy = Policy(Mine())
+    assert "Mine()" in repr(policy)
+    with pytest.raises(InvalidValueError, match=r"Mine\(\) is not registered.*register_scorers"):
+        policy.to_dict()
+
+
+def test_an_unknown_scorer_is_a_lookup_error():
+    with pytest.raises(UnknownNameError, match="no scorer is called 'zzz'"):
+        Policy("zzz")
