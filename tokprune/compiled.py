@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from torch import nn
 
 
@@ -11,9 +13,8 @@ def unwrap_compiled(model: nn.Module) -> nn.Module:
     return inner if isinstance(inner, nn.Module) else model
 
 
-def forget_compiled(model: nn.Module) -> None:
-    """Make torch compile again if any part of `model` is compiled."""
-    if any(getattr(m, "_compiled_call_impl", None) is not None or hasattr(m, "_orig_mod") for m in model.modules()):
-        import torch._dynamo as dynamo  # slow to import, and only needed here
-
+def forget_compiled() -> None:
+    """Make torch compile again whatever it compiled: a model cannot tell whether a wrapper around it is compiled."""
+    dynamo = sys.modules.get("torch._dynamo")  # slow to import, and nothing is compiled before it is
+    if dynamo is not None:
         dynamo.reset()

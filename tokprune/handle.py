@@ -36,7 +36,7 @@ class Handle:
         self._scores: dict[int, Tensor] = {}
         self._cut = Cut(choose=self._choose, **cut)
         self._attachment: Attachment | None = adapter.attach(model, self._cut, self._done, self)
-        forget_compiled(model)
+        forget_compiled()
 
     @property
     def active(self) -> bool:
@@ -48,7 +48,7 @@ class Handle:
         if self._attachment is not None:
             self._attachment.remove()
             self._attachment = None
-            forget_compiled(self.model)
+            forget_compiled()
 
     def check(self, inputs: dict[str, Any]) -> Report:
         """Prove on one batch that the policy really works on this model: keep=1.0 changes nothing, and fewer tokens

@@ -37,12 +37,13 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     seen.clear()
     entered: set[int] = set()
     attachment = adapter.attach(model, cut, seen.append, owner)
-    spies = [m.register_forward_pre_hook(_Spy(entered), with_kwargs=True) for m in model.modules() if m is not model]
+    spy = _Spy(seen, entered)
+    spies = [m.register_forward_pre_hook(spy, with_kwargs=True) for m in model.modules() if m is not model]
     try:
         _logits(model, inputs)
     finally:
-        for spy in spies:
-            spy.remove()
+        for hook in spies:
+            hook.remove()
         attachment.remove()
     told = seen[0]
     if told.length_after not in entered or (told.length_after < told.length_before and told.length_before in entered):
@@ -53,19 +54,22 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
 
 
 class _Spy:
-    """Notes the lengths of the embedding sequences that enter submodules."""
+    """Notes the lengths of the embedding sequences that enter submodules once the cut has happened.
 
-    def __init__(self, lengths: set[int]) -> None:
-        self.lengths = lengths
+    Before it, an image encoder may well take as many tokens as the prompt has.
+    """
+
+    def __init__(self, seen: list[Observed], lengths: set[int]) -> None:
+        self.seen, self.lengths = seen, lengths
 
     def __call__(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         embeds = kwargs.get("inputs_embeds")
-        if isinstance(embeds, Tensor):
+        if self.seen and isinstance(embeds, Tensor):
             self.lengths.add(embeds.shape[1])
 
 
 def _logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
-    forget_compiled(model)
+    forget_compiled()
     with torch.no_grad():
         output = model(**inputs)
     logits: Tensor = output[0] if isinstance(output, tuple) else output.logits

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Call, current_call
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.sources import AttentionSource
+from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.layers import LayerVotes
 
@@ -26,11 +27,19 @@ class Capture:
         model: the whole model.
         sources: the layers to capture.
         vectors: path of the module whose input is the target tokens' vectors.
+        watched: paths of other modules that must stay the ones they were, too.
     """
 
-    def __init__(self, owner: object, model: nn.Module, sources: Sequence[AttentionSource], vectors: str) -> None:
+    def __init__(
+        self,
+        owner: object,
+        model: nn.Module,
+        sources: Sequence[AttentionSource],
+        vectors: str,
+        watched: Sequence[str] = (),
+    ) -> None:
         self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
-        paths = {path for source in sources for path, _ in source.modules} | {vectors}
+        paths = {path for source in sources for path, _ in source.modules} | {vectors, *watched}
         self.modules = {path: module_at(model, path) for path in sorted(paths)}
 
     def install(self, undo: list[Any]) -> None:
@@ -44,9 +53,9 @@ class Capture:
     def verify(self) -> None:
         """Raise `AdapterError` if a hooked module is no longer the one in the model (LoRA, quantisation, a swap)."""
         for path, module in self.modules.items():
-            if module_at(self.model, path) is not module:
+            if unwrap_compiled(module_at(self.model, path)) is not unwrap_compiled(module):
                 raise AdapterError(
-                    f"{path!r} was replaced after tokprune.apply, so its outputs are no longer observed; call "
+                    f"{path!r} was replaced after tokprune.apply, so what goes through it is no longer seen; call "
                     "handle.remove() and tokprune.apply again"
                 )
 

@@ -20,7 +20,13 @@ from tokprune.adapters.family import DelegatedFamily
 from tokprune.adapters.loss import shorter_loss
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.placeholders import check_placeholders
-from tokprune.adapters.positions import RelativeBias, compact, relative_bias_attention, sequence_positions
+from tokprune.adapters.positions import (
+    RelativeBias,
+    compact,
+    refuse_checkpointing,
+    relative_bias_attention,
+    sequence_positions,
+)
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
@@ -48,7 +54,7 @@ class DelegatedCut:
             if name in cut.needs
             for index in layer_indices(cut.needs[name], len(family.sources[name]))
         ]
-        self.capture = Capture(self, model, sources, family.vectors)
+        self.capture = Capture(self, model, sources, family.vectors, watched=(family.language_model,))
         # Pruned tokens that keep their places leave gaps; hidden ones leave none, so compacting them needs moving.
         self.moves = cut.reduction.removes == (cut.positions == "preserve")
         self.bias: MethodShim | None = None
@@ -92,6 +98,8 @@ class DelegatedCut:
                 "mm_encoder_outputs brings query tokens that were computed earlier, so there are no votes to prune "
                 f"them by; pass {self.family.image_argument} instead, or call handle.remove() first"
             )
+        if self.bias is not None and torch.is_grad_enabled():
+            refuse_checkpointing(self.language_model)
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
         call = Call(self.family.placeholders(self.model, ids, embeds), ids)
         images = arguments.get(self.family.image_argument)

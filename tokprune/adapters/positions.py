@@ -43,6 +43,16 @@ def relative_bias_attention(language_model: nn.Module) -> nn.Module:
     return attention
 
 
+def refuse_checkpointing(language_model: nn.Module) -> None:
+    """Raise `UnsupportedCallError` if the encoder's bias would be computed again in backward, after the call's end."""
+    block = language_model.get_submodule("encoder.block.0")
+    if block.training and getattr(block, "gradient_checkpointing", False):
+        raise UnsupportedCallError(
+            "gradient checkpointing computes the encoder's relative position bias again in backward, where the moved "
+            "positions are no longer known; switch it off, or use positions='compact' with reduction='prune' or 'merge'"
+        )
+
+
 class RelativeBias:
     """Gives a T5 encoder a bias for given positions while a call of `owner` asks for it."""
 
