@@ -1,0 +1,72 @@
+"""Models are built once; a test that leaves anything on one of them fails."""
+
+import copy
+
+import pytest
+
+from .calls import generate, logits
+from .prompts import prompts
+from .tiny_blip2 import LANGUAGE_MODELS, tiny_blip2
+from .traces import traces
+
+_BUILT = {}
+
+
+def _built(kind):
+    if kind not in _BUILT:
+        model = tiny_blip2(kind)
+        logits(model, prompts(kind))
+        generate(model, prompts(kind), cache_implementation="static")  # transformers notes things at first calls
+        _BUILT[kind] = model, traces(model)
+    return _BUILT[kind]
+
+
+def _lend(kind):
+    model, before = _built(kind)
+    yield model
+    after = traces(model)
+    if after != before:
+        del _BUILT[kind]
+    assert after == before, "the test left something on a shared model"
+
+
+@pytest.fixture(params=LANGUAGE_MODELS)
+def kind(request):
+    """Which language model: "opt" or "t5"."""
+    return request.param
+
+
+@pytest.fixture
+def model(kind):
+    """A shared tiny BLIP-2, with OPT and with T5; must be left as it came."""
+    yield from _lend(kind)
+
+
+@pytest.fixture
+def opt():
+    """The shared tiny BLIP-2 with OPT."""
+    yield from _lend("opt")
+
+
+@pytest.fixture
+def t5():
+    """The shared tiny BLIP-2 with T5."""
+    yield from _lend("t5")
+
+
+@pytest.fixture
+def fresh(kind):
+    """A copy that a test may change."""
+    return copy.deepcopy(_built(kind)[0])
+
+
+@pytest.fixture
+def fresh_opt():
+    """A copy of the one with OPT that a test may change."""
+    return copy.deepcopy(_built("opt")[0])
+
+
+@pytest.fixture
+def inputs(kind):
+    """Two rows of different length."""
+    return prompts(kind)

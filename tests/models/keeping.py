@@ -1,0 +1,34 @@
+"""A scorer that keeps what a test tells it to."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+import tokprune
+
+
+@dataclass(frozen=True, eq=False)
+class Keep:
+    """Votes 1 for the tokens of `kept` (bool `[image token]`) and 0 for the others."""
+
+    kept: torch.Tensor
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    aggregator: ClassVar[str] = "sum"
+
+    def __call__(self, signal):
+        yield tokprune.Votes(self.kept.float()[:, None, :])
+
+
+def keeping(kept, **options):
+    """Arguments of `tokprune.apply` that keep exactly `kept`, whether or not its rows keep equally many."""
+    return {"scorer": Keep(kept), "selector": _Chosen(), "keep": 0.5, **options}
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    uniform: ClassVar[bool] = False
+
+    def __call__(self, scores, keep):
+        return scores > 0

@@ -1,0 +1,127 @@
+"""The loss is that of the shorter sequence, and labels stay with their tokens."""
+
+import pytest
+import torch
+
+import tokprune
+
+from .calls import forward, logits
+from .keeping import keeping
+from .oracle import hand_fed, oracle_loss, some_kept
+from .prompts import BATCHES, answers, prompts
+from .tiny_blip2 import IMAGE
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_the_loss_is_that_of_the_shorter_sequence(opt, batch):
+    inputs = prompts("opt", **BATCHES[batch])
+    kept, labels = some_kept(len(inputs["pixel_values"]), 3), answers(inputs)
+    expected = oracle_loss(opt, inputs, kept, labels)
+    with tokprune.apply(opt, **keeping(kept)):
+        output = forward(opt, inputs, labels=labels)
+        assert torch.equal(output.logits, logits(opt, inputs))
+    assert torch.allclose(output.loss, expected, atol=1e-6)
+    assert (forward(opt, inputs, labels=labels).loss - expected).abs() > 1e-3
+
+
+@pytest.mark.parametrize("covered", [13, 10, 6, 4, 2])
+@pytest.mark.parametrize("images", [(1, 1), (1, 2)])
+def test_labels_may_cover_only_the_last_positions(opt, covered, images):
+    inputs = prompts("opt", images=images)
+    kept, labels = some_kept(sum(images), 3), answers(inputs)[:, -covered:]
+    expected = oracle_loss(opt, inputs, kept, labels)
+    with tokprune.apply(opt, **keeping(kept)):
+        assert torch.allclose(forward(opt, inputs, labels=labels).loss, expected, atol=1e-6)
+
+
+def test_labels_of_image_places_go_where_their_tokens_go(opt):
+    inputs, kept = prompts("opt"), some_kept(2, 3)
+    labels = inputs["input_ids"]
+    assert (labels == IMAGE).any()
+    with tokprune.apply(opt, **keeping(kept)):
+        loss = forward(opt, inputs, labels=labels).loss
+    assert torch.allclose(loss, oracle_loss(opt, inputs, kept, labels), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [[2, 5], [8, 1], [3, 8]])
+def test_rows_that_keep_different_numbers_of_tokens_share_one_loss(opt, count):
+    inputs = prompts("opt")
+    kept = torch.cat([some_kept(1, each) for each in count])
+    with tokprune.apply(opt, **keeping(kept)):
+        loss = forward(opt, inputs, labels=answers(inputs)).loss
+    assert torch.allclose(loss, oracle_loss(opt, inputs, kept, answers(inputs)), atol=1e-6)
+
+
+@pytest.mark.parametrize("covered", [14, 4])
+def test_keeping_all_tokens_changes_no_bit_of_the_loss(opt, covered):
+    inputs = prompts("opt", images=(1,), pads=(0,))  # transformers takes tail labels of one row only
+    labels = answers(inputs)[:, -covered:]
+    before = forward(opt, inputs, labels=labels).loss
+    with tokprune.apply(opt, keep=1.0):
+        assert torch.equal(forward(opt, inputs, labels=labels).loss, before)
+
+
+@pytest.mark.parametrize("covered", [14, 6, 3])
+def test_the_loss_of_hidden_tokens_is_that_of_removed_ones(opt, covered):
+    inputs, kept = prompts("opt", pads=(0, 0)), some_kept(2, 3)
+    labels = answers(inputs)[:, -covered:]
+    losses = []
+    for reduction in ("prune", "mask"):
+        with tokprune.apply(opt, **keeping(kept, reduction=reduction)):
+            losses.append(forward(opt, inputs, labels=labels).loss)
+    assert torch.allclose(*losses, atol=1e-5)
+
+
+def test_the_number_of_items_in_the_batch_still_divides_the_loss(opt):
+    inputs, labels = prompts("opt"), answers(prompts("opt"))
+    with tokprune.apply(opt, keep=3):
+        mean = forward(opt, inputs, labels=labels).loss
+        total = forward(opt, inputs, labels=labels, num_items_in_batch=torch.tensor(1)).loss
+    predicted = (labels[:, 1:] != -100).sum()
+    assert torch.allclose(total, mean * predicted)
+
+
+def test_fields_come_in_the_same_order_as_without_pruning(opt):
+    inputs, labels = prompts("opt"), answers(prompts("opt"))
+    plain = forward(opt, inputs, labels=labels)
+    with tokprune.apply(opt, keep=3):
+        pruned = forward(opt, inputs, labels=labels)
+    assert type(pruned) is type(plain)
+    assert list(pruned) == list(plain)
+    assert pruned[0] is pruned.loss
+    assert pruned[1] is pruned.logits
+
+
+def test_a_tuple_still_begins_with_the_loss(opt):
+    inputs, labels = prompts("opt"), answers(prompts("opt"))
+    plain = forward(opt, inputs, labels=labels, return_dict=False)
+    with tokprune.apply(opt, keep=3):
+        named = forward(opt, inputs, labels=labels)
+        pruned = forward(opt, inputs, labels=labels, return_dict=False)
+    assert isinstance(pruned, tuple)
+    assert len(pruned) == len(plain)
+    assert torch.equal(pruned[0], named.loss)
+    assert torch.equal(pruned[1], named.logits)
+
+
+def test_labels_may_be_the_seventh_argument(opt):
+    inputs, labels = prompts("opt"), answers(prompts("opt"))
+    with tokprune.apply(opt, keep=3), torch.no_grad():
+        loss = opt(*inputs.values(), None, None, None, labels).loss
+        assert torch.equal(loss, forward(opt, inputs, labels=labels).loss)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_labels_of_an_encoder_decoder_are_left_alone(t5, batch):
+    inputs = prompts("t5", **BATCHES[batch])
+    labels = torch.randint(10, 90, (len(inputs["input_ids"]), 4))
+    kept = some_kept(len(inputs["pixel_values"]), 3)
+    fed = hand_fed(t5, inputs, kept)
+    with torch.no_grad():
+        expected = t5.language_model(**fed, labels=labels)
+        with tokprune.apply(t5, **keeping(kept)):
+            output = t5(**inputs, labels=labels)
+            order = t5(**inputs, labels=labels, return_dict=False)
+    assert torch.equal(output.loss, expected.loss)
+    assert torch.equal(output.logits, expected.logits)
+    assert torch.equal(order[0], expected.loss)

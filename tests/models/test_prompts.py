@@ -1,0 +1,85 @@
+"""What generate gives back, and prompts that are missing, embedded, or hold several images."""
+
+import pytest
+import torch
+
+import tokprune
+
+from .calls import MODES, answer, forward, generate, logits
+from .keeping import keeping
+from .oracle import hand_fed, oracle_answer, oracle_logits, some_kept
+from .prompts import BATCHES, BOS, as_embeddings, prompts
+from .tiny_blip2 import IMAGE, QUERIES
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("batch", ["one row", "one and two images"])
+def test_the_prompt_comes_back_in_front_of_the_answer(opt, batch, mode):
+    inputs = prompts("opt", **BATCHES[batch])
+    with tokprune.apply(opt, keep=2):
+        output = generate(opt, inputs, **MODES[mode])
+    rows, length = inputs["input_ids"].shape
+    copies = output.shape[0] // rows
+    assert copies == MODES[mode].get("num_return_sequences", 1)
+    assert torch.equal(output[:, :length], inputs["input_ids"].repeat_interleave(copies, dim=0))
+    assert output.shape[1] > length
+
+
+def test_an_encoder_decoder_answer_has_no_prompt_in_front(t5):
+    inputs = prompts("t5")
+    before = generate(t5, inputs)
+    with tokprune.apply(t5, keep=2):
+        assert generate(t5, inputs)[:, 0].equal(before[:, 0])
+        assert generate(t5, inputs).shape[1] <= 6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_a_prompt_the_model_builds_it_and_it_comes_back(model, kind, inputs, mode):
+    images, kept = {"pixel_values": inputs["pixel_values"]}, some_kept(2, 3)
+    ids = torch.tensor([[IMAGE] * QUERIES + [BOS]] * 2)
+    built = {**images, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    unpruned = generate(model, images, **MODES[mode])
+    expected = oracle_answer(model, hand_fed(model, built, kept), **MODES[mode])
+    with tokprune.apply(model, **keeping(kept)):
+        output = generate(model, images, **MODES[mode])
+    assert torch.equal(answer(model, built, output), expected)
+    if kind == "opt":
+        assert torch.equal(output[:, :9], unpruned[:, :9])
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_embeddings_instead_of_ids_give_the_same_logits(model, kind, batch):
+    inputs = prompts(kind, **BATCHES[batch])
+    kept = some_kept(len(inputs["pixel_values"]), 3)
+    expected = oracle_logits(model, inputs, hand_fed(model, inputs, kept))
+    with tokprune.apply(model, **keeping(kept)):
+        assert torch.equal(logits(model, as_embeddings(model, inputs), input_ids=None), expected)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "repetition penalty"])
+def test_embeddings_instead_of_ids_generate_the_same_tokens(model, inputs, mode):
+    kept, embedded = some_kept(2, 3), as_embeddings(model, inputs)
+    fed = hand_fed(model, inputs, kept)
+    fed.pop("input_ids", None)
+    expected = oracle_answer(model, fed, **MODES[mode])
+    with tokprune.apply(model, **keeping(kept)):
+        assert torch.equal(generate(model, embedded, **MODES[mode]), expected)
+
+
+def test_embeddings_and_ids_together_generate_the_same_tokens(opt):
+    inputs, kept = prompts("opt"), some_kept(2, 3)
+    both = {**inputs, **as_embeddings(opt, inputs)}
+    with tokprune.apply(opt, **keeping(kept)):
+        assert torch.equal(generate(opt, both), generate(opt, inputs))
+
+
+def test_each_image_of_a_prompt_is_pruned_for_itself(model, kind):
+    inputs = prompts(kind, images=(1, 2), pads=(0, 0))
+    with tokprune.apply(model, keep=3) as handle:
+        forward(model, inputs)
+        together = handle.report.kept
+        for image in range(3):
+            alone = prompts(kind, images=(1,), pads=(0,))
+            forward(model, {**alone, "pixel_values": inputs["pixel_values"][image : image + 1]})
+            assert torch.equal(handle.report.kept[0], together[image])
+    assert len({tuple(row.tolist()) for row in together}) > 1

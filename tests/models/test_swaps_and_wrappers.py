@@ -1,0 +1,121 @@
+"""Modules that are swapped, compiled or wrapped around a policy."""
+
+import copy
+
+import pytest
+import torch
+
+import tokprune
+from tokprune import AdapterError
+
+from .calls import generate, logits
+from .prompts import prompts
+from .traces import hook_count, traces
+
+QUERY = "qformer.encoder.layer.0.crossattention.attention.query"
+
+
+class LowRank(torch.nn.Module):
+    """What LoRA does to a linear layer."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base_layer = base
+        self.delta = torch.nn.Linear(base.in_features, base.out_features, bias=False)
+
+    def forward(self, states):
+        return self.base_layer(states) + self.delta(states)
+
+
+def swap(model, path):
+    parent, _, name = path.rpartition(".")
+    original = model.get_submodule(path)
+    setattr(model.get_submodule(parent), name, LowRank(original))
+    return original
+
+
+@pytest.mark.parametrize("path", [QUERY, "language_projection"])
+def test_a_module_swapped_after_apply_is_named_in_a_clear_error(fresh, inputs, path):
+    plain = logits(fresh, inputs)
+    handle = tokprune.apply(fresh, keep=3)
+    original = swap(fresh, path)
+    for call in (logits, generate):
+        with pytest.raises(AdapterError, match=rf"{path}.* replaced .*tokprune\.apply again"):
+            call(fresh, inputs)
+    handle.remove()
+    assert hook_count(fresh) == 0
+    assert (logits(fresh, inputs) - plain).abs().max() > 0
+    parent, _, name = path.rpartition(".")
+    setattr(fresh.get_submodule(parent), name, original)
+    assert torch.equal(logits(fresh, inputs), plain)
+
+
+def test_a_module_swapped_before_apply_votes_with_its_change(fresh, inputs):
+    swap(fresh, QUERY)
+    with torch.no_grad():
+        fresh.get_submodule(QUERY).delta.weight.mul_(20)
+    with tokprune.apply(fresh, scorer="catp-vote:layers=first", keep=3) as handle:
+        logits(fresh, inputs)
+        swapped = handle.report.scores
+        with torch.no_grad():
+            fresh.get_submodule(QUERY).delta.weight.zero_()
+        logits(fresh, inputs)
+    assert not torch.equal(handle.report.scores, swapped)
+
+
+def test_a_language_model_swapped_after_apply_is_noticed(fresh, inputs):
+    original = fresh.language_model
+    handle = tokprune.apply(fresh, keep=3)
+    fresh.language_model = copy.deepcopy(original).requires_grad_(False)
+    for hooks in ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"):
+        getattr(fresh.language_model, hooks).clear()
+    with pytest.raises(AdapterError, match=r"language_model.* replaced"):
+        logits(fresh, inputs)
+    handle.remove()
+    assert hook_count(fresh) == hook_count(original) == 0
+
+
+@pytest.fixture
+def compiler():
+    """torch.compile without code generation; its caches are emptied before and after."""
+    torch._dynamo.reset()
+    yield lambda module: torch.compile(module, backend="eager")
+    torch._dynamo.reset()
+
+
+def test_a_model_compiled_before_apply_is_pruned_and_then_is_not(fresh_opt, compiler):
+    inputs = prompts("opt", pads=(0, 0))
+    plain = logits(fresh_opt, inputs)
+    compiled = compiler(fresh_opt)
+    assert torch.allclose(logits(compiled, inputs), plain, atol=1e-4)
+    with tokprune.apply(compiled, keep=3) as handle:
+        expected = logits(fresh_opt, inputs)
+        assert expected.shape[1] == 9
+        assert torch.allclose(logits(compiled, inputs), expected, atol=1e-4)
+        assert handle.model is fresh_opt
+    assert torch.allclose(logits(compiled, inputs), plain, atol=1e-4)
+    assert hook_count(fresh_opt) == 0
+
+
+@pytest.mark.parametrize("when", ["apply first", "dispatch first"])
+def test_hooks_of_accelerate_compose(fresh, inputs, when):
+    accelerate = pytest.importorskip("accelerate")
+    plain, tokens = logits(fresh, inputs), generate(fresh, inputs)
+    with tokprune.apply(fresh, keep=3):
+        expected = logits(fresh, inputs), generate(fresh, inputs)
+
+    def dispatch():
+        accelerate.dispatch_model(fresh, device_map={"": "cpu"}, force_hooks=True)
+
+    if when == "dispatch first":
+        dispatch()
+        before = traces(fresh)
+    with tokprune.apply(fresh, keep=3):
+        if when == "apply first":
+            dispatch()
+        assert torch.equal(logits(fresh, inputs), expected[0])
+        assert torch.equal(generate(fresh, inputs), expected[1])
+    if when == "dispatch first":
+        assert traces(fresh) == before
+    assert torch.equal(logits(fresh, inputs), plain)
+    assert torch.equal(generate(fresh, inputs), tokens)
