@@ -32,13 +32,18 @@ def table(rows: Rows) -> str:
     keeps = list(dict.fromkeys(_keep(row) for row in rows if row["policy"]))
     best = sorted(groups, key=lambda name: -mean(r["accuracy"] for same in groups[name].values() for r in same))
     lines = [["scorer", *keeps], ["---", *["---:"] * len(keeps)]]
-    lines += [[f"*{row['label']}*", *[_accuracy([row])] * len(keeps)] for row in rows if row["label"] == "unpruned"]
+    lines += [_level(row, len(keeps), f", all {row['tokens']:g} tokens") for row in rows if row["label"] == "unpruned"]
     for name in best:
         seeds = max(len(same) for same in groups[name].values())
         shown = f"`{name}`" + (f", mean of {seeds} seeds" if seeds > 1 else "")
         lines.append([shown, *(_accuracy(groups[name].get(keep, [])) for keep in keeps)])
-    lines += [[f"*{row['label']}*", *[_accuracy([row])] * len(keeps)] for row in rows if row["label"] == "blind"]
+    lines += [_level(row, len(keeps)) for row in rows if row["label"] == "blind"]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + _caption(rows)
+
+
+def _level(row: dict[str, Any], columns: int, more: str = "") -> list[str]:
+    """A model that no keep changes."""
+    return [f"*{row['label']}{more}*", *[_accuracy([row])] * columns]
 
 
 def _keep(row: dict[str, Any]) -> str:
