@@ -29,6 +29,7 @@ def tiny_t5():
         pad_token_id=words.pad_token_id,
         eos_token_id=words.eos_token_id,
         decoder_start_token_id=words.pad_token_id,
+        tie_word_embeddings=False,  # tied, a random model repeats its last word
     )
     config = Blip2Config(
         vision_config=opt.vision_config.to_dict(),
@@ -36,6 +37,7 @@ def tiny_t5():
         text_config=text.to_dict(),
         num_query_tokens=QUERIES,
         image_token_index=opt.image_token_index,
+        tie_word_embeddings=False,
     )
     torch.manual_seed(0)
     model = Blip2ForConditionalGeneration(config)
@@ -45,10 +47,14 @@ def tiny_t5():
 
 @torch.no_grad()
 def sharpen(model):
-    """Random attention is nearly uniform, so every scorer would keep the same tokens up to rounding: scale it up."""
+    """Makes a random model look: else attention is nearly uniform and no prefix moves an answer."""
     for name, parameter in model.qformer.named_parameters():
         if name.endswith(("query.weight", "key.weight")):
             parameter.mul_(8)
+    for name, parameter in model.language_model.named_parameters():
+        if parameter.ndim > 1 and "embed" not in name and "shared" not in name and "lm_head" not in name:
+            parameter.mul_(9 if "EncDecAttention" in name else 3)
+    model.language_projection.weight.mul_(3)
     return model
 
 

@@ -58,9 +58,8 @@ def test_blind_hides_the_picture_and_gives_it_back(model, processor):
     with torch.no_grad():
         seen = model(**first).logits
         assert not torch.equal(seen, model(**second).logits)
-        with pytest.raises(RuntimeError, match="stop"), blind(model):
+        with blind(model):
             assert torch.equal(model(**first).logits, model(**second).logits)
-            raise RuntimeError("stop")
         assert torch.equal(model(**first).logits, seen)
 
 
@@ -69,3 +68,10 @@ def test_blind_needs_a_known_prefix():
     assert not can_be_blind(stranger)
     with pytest.raises(AdapterError, match="language_projection"), blind(stranger):
         pass
+
+
+def test_an_error_in_the_block_leaves_nothing_behind(opt):
+    hooks = dict(opt.language_projection._forward_hooks)
+    with pytest.raises(RuntimeError, match="stop"), blind(opt):
+        raise RuntimeError("stop")
+    assert dict(opt.language_projection._forward_hooks) == hooks

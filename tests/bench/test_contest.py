@@ -95,11 +95,14 @@ def test_the_model_is_left_unpruned(opt, examination, store):
     assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in opt.modules()) == hooks
 
 
+@pytest.fixture(scope="module")
+def whole(opt, examination, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "rows.jsonl"
+    return hold_contest(opt, examination, CONTESTANTS, RowStore(path, certificate(opt, examination)))
+
+
 @pytest.mark.parametrize("rows_before", [0, 1, 4])
-def test_a_killed_contest_goes_on_where_it_stopped(opt, examination, store, tmp_path, rows_before):
-    whole = hold_contest(
-        opt, examination, CONTESTANTS, RowStore(tmp_path / "whole.jsonl", certificate(opt, examination))
-    )
+def test_a_killed_contest_goes_on_where_it_stopped(opt, examination, store, whole, rows_before):
     with pytest.raises(Killed):
         hold_contest(opt, examination, CONTESTANTS, store(), watcher=Recorder(kill_after=rows_before))
     rows = hold_contest(opt, examination, CONTESTANTS, store(), watcher=(watcher := Recorder()))

@@ -17,19 +17,21 @@ DEFAULT_TEMPLATE = "Question: {} Short answer:"
 
 
 def prepare(model: nn.Module, processor: Any, samples: Sequence[Sample], template: str = DEFAULT_TEMPLATE) -> Any:
-    """What `model.generate` takes for these samples: left-padded, on the model's device, pixels in its dtype.
+    """What `model.generate` takes for these samples: padded, on the model's device, pixels in its dtype.
 
     Raises:
         InvalidValueError: The template has no `{}` for the question.
     """
     if "{}" not in template:
         raise InvalidValueError(f"prompt template: expected '{{}}' where the question goes, got {template!r}")
-    # Left padding: the answer continues the prompt, so the prompt must end where generation begins.
+    # Decoder-only: the answer continues the prompt, so the prompt must end where generation begins. Encoder-decoder:
+    # padding on the left would stand between image tokens and text, and T5 counts it in the distances between the two,
+    # so that an answer would depend on the other questions of its batch.
     inputs = processor(
         images=[sample.image for sample in samples],
         text=[template.replace("{}", sample.question) for sample in samples],
         padding=True,
-        padding_side="left",
+        padding_side="right" if is_encoder_decoder(model) else "left",
         return_tensors="pt",
     )
     first = next(model.parameters())

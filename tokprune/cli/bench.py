@@ -73,7 +73,7 @@ def bench(
 
     if by_layer and scorer:
         raise InvalidValueError("bench: --by-layer brings its own scorers; leave --scorer away")
-    grid = _grid(scorer or [], keep, positions)  # wrong names and values are found out before the model is loaded
+    grid = _grid(scorer or ["first"], keep, positions)  # wrong names and values are found before the model is loaded
     samples = load_samples(data, n, seed)
     loaded, processor = load(model, device=device, dtype=dtype)
     layers: Mapping[str, int] = {}

@@ -106,7 +106,7 @@ def _scorers(model: Any, offers: Mapping[str, tuple[str, ...]]) -> Table:
 def _arithmetic(model: Any, text_tokens: int) -> tuple[Table, str]:
     from rich.table import Table
 
-    from tokprune.bench.flops import count_flops
+    from tokprune.bench.flops import FlopCounter
     from tokprune.bench.table import keep_text
     from tokprune.keep import keep_count
 
@@ -117,16 +117,16 @@ def _arithmetic(model: Any, text_tokens: int) -> tuple[Table, str]:
     columns = ("keep", "query tokens", "image encoder", "connector", "language model prefill", "all", "at most faster")
     for column in columns:
         table.add_column(column, justify="right")
-    queries = model.config.num_query_tokens
-    whole = count_flops(model, queries, text_tokens)
+    counter = FlopCounter(model, text_tokens)
+    whole = counter.count()
     for keep in _KEEPS:
-        kept = keep_count(keep, queries)
-        flops = count_flops(model, kept, text_tokens)
+        kept = keep_count(keep, counter.query_tokens)
+        flops = counter.count(kept)
         stages = [f"{_engineering(s)} ({s / flops.total:.0%})" for s in (flops.encoder, flops.connector, flops.prefill)]
         table.add_row(
             keep_text(keep), str(kept), *stages, _engineering(flops.total), f"{whole.total / flops.total:.2f}x"
         )
-    none = count_flops(model, 0, text_tokens)
+    none = counter.count(0)
     words = (
         f"Query pruning shortens the language model's prefill only: {whole.prefill / whole.total:.0%} of the "
         f"arithmetic. With no query token left the call could be {whole.total / none.total:.2f}x faster at the very "

@@ -1,0 +1,78 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def test_list_shows_name_summary_options_and_origin(tokprune):
+    result = tokprune("list")
+    assert result.exit_code == 0, result.output
+    for piece in ("catp-vote", "layers='all'", "top-k", "borda", "prune", "blip2", "tokprune 0.1.0"):
+        assert piece in result.stdout, piece
+
+
+def test_list_by_pattern_and_kind(tokprune):
+    result = tokprune("list", "catp*", "--kind", "scorer")
+    assert "catp-weighted" in result.stdout
+    assert "l2-norm" not in result.stdout
+    assert "borda" not in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [("list", "nothing-like-it"), ("list", "--kind", "scorers")])
+def test_list_of_nothing_is_an_error(tokprune, arguments):
+    result = tokprune(*arguments)
+    assert result.exit_code == 2
+    assert "error:" in result.stderr
+
+
+def test_errors_are_one_message_without_a_traceback(tokprune):
+    result = tokprune("answer", "--scorer", "catp-vot")
+    assert result.exit_code == 2
+    assert "did you mean 'catp-vote'" in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+
+
+def test_debug_lets_the_error_through(tokprune):
+    from tokprune.errors import UnknownNameError
+
+    result = tokprune("--debug", "answer", "--scorer", "catp-vot")
+    assert isinstance(result.exception, UnknownNameError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "blip2-shaps"], "did you mean 'blip2-shapes'"),
+        (["inspect", "."], "cannot be loaded as a folder"),
+        (["inspect", "nobody/nothing"], "cannot be loaded as a hub id"),
+        (["bench", "--data", "shapes-vq"], "did you mean 'shapes-vqa'"),
+        (["bench", "--data", "none.jsonl"], "cannot read none.jsonl"),
+        (["bench", "--keep", "half"], "expected a ratio"),
+        (["bench", "--scorer", "first", "--keep", "1.5"], "keep"),
+        (["bench", "--scorer", "first", "--positions", "compat"], "'compact' or 'preserve'"),
+        (["bench", "--scorer", "catp-vote:layer=1"], "no option 'layer'"),
+        (["bench", "--by-layer", "--scorer", "first"], "leave --scorer away"),
+        (["answer", "--prompt", "what?"], "give --image and --prompt together"),
+        (["answer", "--image", "none.png", "--prompt", "what?"], "cannot be opened"),
+        (["bench", "--dtype", "float8"], "expected one of float32"),
+    ],
+)
+def test_mistakes_are_answered_with_what_to_do(tokprune, arguments, message):
+    result = tokprune(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.split())
+
+
+def test_help_imports_no_models_library():
+    code = (
+        "import sys, tokprune.cli as c\n"
+        "sys.argv = ['tokprune', 'list', '--help']\n"
+        "try: c.main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('transformers', 'timm', 'matplotlib', 'scipy.stats') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    assert "List every component" in result.stdout
+    assert result.stdout.strip().endswith("[]")
