@@ -1,0 +1,63 @@
+"""Hypothesis strategies: what they promise, and that they can make what tests are after."""
+
+import hypothesis
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokprune import Signal, Votes
+from tokprune.keep import keep_count
+from tokprune.testing import ballots, keeps, scores, signals, voter_weights, votes
+
+
+def find(strategy, condition):
+    """One example; fails if there is none."""
+    return hypothesis.find(strategy, condition)
+
+
+@given(values=ballots())
+def test_ballots_are_exact_in_every_floating_type(values):
+    assert torch.equal(values.half().float(), values)
+    assert torch.equal(values.bfloat16().float(), values)
+
+
+def test_ballots_can_hold_ties_and_can_be_without():
+    assert find(ballots(tokens=st.just(3)), lambda v: len(v[0, 0].unique()) == 1).numel()
+    assert find(ballots(tokens=st.just(3)), lambda v: len(v[0, 0].unique()) == 3).numel()
+
+
+@given(values=ballots(ties=False))
+def test_ballots_without_ties_have_none(values):
+    assert all(len(ballot.unique()) == values.shape[2] for image in values for ballot in image)
+
+
+def test_votes_come_with_weights_and_without():
+    assert isinstance(find(votes(), lambda v: v.weights is None), Votes)
+    assert isinstance(find(votes(), lambda v: v.weights is not None), Votes)
+
+
+@given(weights=voter_weights(2, 3))
+def test_weights_are_above_zero(weights):
+    assert weights.shape == (2, 3)
+    assert (weights > 0).all()
+
+
+def test_scores_can_tie_and_be_negative():
+    assert find(scores(tokens=st.just(4)), lambda s: len(s[0].unique()) < 4).numel()
+    assert find(scores(), lambda s: bool((s < 0).any())).numel()
+
+
+@given(keep=keeps(7))
+def test_every_keep_can_be_kept(keep):
+    assert 1 <= keep_count(keep, 7) <= 7
+
+
+def test_keeps_are_ratios_and_counts():
+    assert find(keeps(7), lambda keep: isinstance(keep, float)) > 0
+    assert find(keeps(7), lambda keep: keep == 7) == 7
+
+
+@given(signal=signals(needs=("tokens", "text")))
+def test_signals_offer_what_is_needed(signal):
+    assert isinstance(signal, Signal)
+    assert signal.offered == ("tokens", "text")
