@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations, product
 from typing import NamedTuple
 
@@ -165,10 +164,9 @@ def questions(scene: Scene, kind: str) -> list[Question]:
     return list(_ASK[kind](scene))
 
 
-def choose(candidates: list[Question], rng: random.Random) -> Question:
-    """One of the candidates: first the answer, then the form, then the words, each drawn evenly."""
-    by_answer: dict[str, dict[str, list[Question]]] = defaultdict(lambda: defaultdict(list))
-    for question in candidates:
-        by_answer[question.answer][question.form].append(question)
-    forms = by_answer[rng.choice(list(by_answer))]
-    return rng.choice(forms[rng.choice(list(forms))])
+def choose(candidates: list[Question], rng: random.Random, order: Sequence[str] = ("answer", "form")) -> Question:
+    """One of the candidates: first its answer, then its form (or in the order given), then the words, each evenly."""
+    for field in order:
+        picked = rng.choice(list(dict.fromkeys(getattr(question, field) for question in candidates)))
+        candidates = [question for question in candidates if getattr(question, field) == picked]
+    return rng.choice(candidates)

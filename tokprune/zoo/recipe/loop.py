@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from torch import Tensor, nn
 
 Loss = Callable[[torch.Generator], tuple[Tensor, float]]
 """Draws a batch with the generator given and returns its loss and its accuracy."""
+
+
+def lazily(make: Callable[[], Loss]) -> Loss:
+    """A loss that is made when it is first asked for: a finished stage needs no data."""
+    made = cache(make)
+    return lambda generator: made()(generator)
+
 
 REPORT_EVERY = 200
 """Steps between two lines that stay on the screen (or in a log)."""

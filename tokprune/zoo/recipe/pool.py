@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,21 @@ from tokprune.zoo.questions import Question, choose, questions
 from tokprune.zoo.scenes import COLOURS, IMAGE_SIZE, MAX_OBJECTS, SHAPES, SIZES, Scene, draw_scene_of
 from tokprune.zoo.vocabulary import PROMPT_TEMPLATE, VOCABULARY
 
-PER_SCENE = {"colour": 2, "shape": 2, "size": 2, "count": 3, "exist": 2, "compare": 3, "where": 4}
-"""Questions asked about a scene, by kind: more of the kinds with more forms."""
+
+@dataclass(frozen=True)
+class Mix:
+    """Which questions a pool asks about each of its scenes."""
+
+    per_scene: Mapping[str, int]
+    """How many of each kind."""
+    order: tuple[str, str]
+    """What is drawn evenly first, the answer or the form."""
+
+
+FIRST = Mix({"colour": 2, "shape": 2, "size": 2, "count": 3, "exist": 2, "compare": 3, "where": 4}, ("answer", "form"))
+"""More of the kinds with more forms."""
+SECOND = Mix({"colour": 1, "shape": 2, "size": 1, "count": 5, "exist": 2, "compare": 2, "where": 5}, ("form", "answer"))
+"""More of what is hard, with forms drawn evenly, as in the data set."""
 PATCH = 8
 _GRID = IMAGE_SIZE // PATCH
 _ENOUGH = 5
@@ -45,8 +58,8 @@ class Pool:
         return len(self.pixels)
 
 
-def build_pool(scenes: int, seed: int, tick: Callable[[], None] = lambda: None) -> Pool:
-    """Draws `scenes` scenes of the train split and asks each of them 18 questions; `tick` is called after each."""
+def build_pool(scenes: int, seed: int, mix: Mix = FIRST, tick: Callable[[], None] = lambda: None) -> Pool:
+    """Draws `scenes` scenes of the train split and asks about each of them; `tick` is called after each."""
     rng, noise = random.Random(f"pool/{seed}"), np.random.default_rng(seed)
     pixels = np.empty((scenes, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     owner = np.empty((scenes, _GRID * _GRID), np.int8)
@@ -58,9 +71,9 @@ def build_pool(scenes: int, seed: int, tick: Callable[[], None] = lambda: None) 
         owner[index] = patch_owners(scene)
         for row, o in enumerate(scene):
             objects[index, row] = COLOURS.index(o.colour), SHAPES.index(o.shape), SIZES.index(o.size), o.x, o.y
-        asked.extend(ask(scene, rng))
+        asked.extend(ask(scene, mix, rng))
         tick()
-    text, length, answer = (x.view(scenes, sum(PER_SCENE.values()), *x.shape[1:]) for x in encode(asked))
+    text, length, answer = (x.view(scenes, sum(mix.per_scene.values()), *x.shape[1:]) for x in encode(asked))
     return Pool(torch.from_numpy(pixels), torch.from_numpy(owner), torch.from_numpy(objects), text, length, answer)
 
 
@@ -71,12 +84,12 @@ def patch_owners(scene: Scene) -> np.ndarray:
     return np.where(covered.max(0) >= _ENOUGH, covered.argmax(0), -1)
 
 
-def ask(scene: Scene, rng: random.Random) -> list[Question]:
+def ask(scene: Scene, mix: Mix, rng: random.Random) -> list[Question]:
     """The questions of a scene; where it allows none of a kind, counting takes its place."""
     asked: list[Question] = []
-    for kind, wanted in PER_SCENE.items():
+    for kind, wanted in mix.per_scene.items():
         candidates = questions(scene, kind) or questions(scene, "count")
-        asked.extend(choose(candidates, rng) for _ in range(wanted))
+        asked.extend(choose(candidates, rng, mix.order) for _ in range(wanted))
     return asked
 
 

@@ -26,6 +26,8 @@ class Settings:
     language_batch: int = 32
     connector_steps: int = 4800
     connector_batch: int = 32
+    polish_steps: int = 2400
+    """Steps of the Q-Former's second round, on new scenes with more of what is hard."""
     packed: int = 8
     """Questions behind one visual prefix."""
     probes: int = 2
@@ -39,7 +41,7 @@ class Settings:
         """The same with `factor` times the steps."""
         if not factor > 0:
             raise InvalidValueError(f"the number of steps can be scaled by a positive number, not by {factor!r}")
-        names = ("encoder_steps", "language_steps", "connector_steps", "probe_steps")
+        names = ("encoder_steps", "language_steps", "connector_steps", "probe_steps", "polish_steps")
         return replace(self, **{name: max(1, round(getattr(self, name) * factor)) for name in names})
 
     def claim(self, folder: Path) -> None:
@@ -68,6 +70,7 @@ SMOKE = Settings(
     connector_batch=8,
     packed=4,
     probe_steps=2,
+    polish_steps=3,
     questions=14,
 )
 """A run of seconds that learns nothing: it shows that the whole road works."""
