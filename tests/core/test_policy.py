@@ -77,6 +77,18 @@ def test_the_aggregator_is_the_scorers_own_unless_given():
     assert Policy("catp-vote", aggregator="plurality").aggregator == aggregators.Plurality()
 
 
+def test_the_aggregator_of_a_scorer_that_names_none_is_the_sum():
+    @dataclasses.dataclass(frozen=True)
+    class Mine:
+        needs = ("tokens",)
+
+        def __call__(self, signal):
+            return ()
+
+    assert Policy(Mine()).aggregator == aggregators.Total()
+    assert "aggregator=" not in repr(Policy(Mine()))
+
+
 def test_what_is_written_down_is_complete():
     assert Policy().to_dict() == {
         "scorer": "catp-vote",

@@ -1,9 +1,12 @@
 """A failed check reads like a sentence: component, law, example, remedy."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 
-from tokprune import UnknownNameError, scorers
+from tokprune import UnknownNameError, Votes, scorers
 from tokprune.testing import check_component, check_scorer, check_selector
 from tokprune.testing.failures import close, same, shown
 
@@ -37,6 +40,16 @@ def test_an_error_inside_a_component_is_passed_on_as_the_cause():
     assert isinstance(caught.value.__cause__, TypeError)
 
 
+@dataclass(frozen=True)
+class SaysLittle:
+    """A scorer without an aggregator of its own."""
+
+    needs: ClassVar = ("tokens",)
+
+    def __call__(self, signal):
+        yield Votes(signal.tokens.float().norm(dim=-1)[:, None])
+
+
 class Surprising(faulty.Choosing):
     """Wants an argument that nobody gives."""
 
@@ -51,6 +64,10 @@ def test_a_class_in_place_of_an_object_is_said_so():
 def test_a_scorer_by_place_is_told_about_the_option():
     assert "by_position=True" in message_of(check_scorer, scorers.First())
     check_scorer(scorers.First(), by_position=True)
+
+
+def test_a_scorer_may_leave_its_aggregator_open():
+    check_scorer(SaysLittle())
 
 
 def test_a_kind_without_a_check_lists_the_kinds():
