@@ -1,0 +1,122 @@
+"""Shorten what a language model is about to read: choose, reduce, gather, place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokprune.adapters.calls import Call
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.family import DelegatedFamily
+from tokprune.adapters.positions import compact, sequence_positions
+from tokprune.adapters.rows import Rows
+from tokprune.errors import UnsupportedCallError
+from tokprune.interfaces import Cut, Observed
+from tokprune.signal import ATTENTION_NAMES, Signal, Text
+
+
+class PromptShortener:
+    """Takes the query tokens that were not kept out of a finished prompt.
+
+    Args:
+        family: the model family.
+        cut: what to do.
+        capture: what was observed on the way here.
+        language_model: who reads the prompt.
+    """
+
+    def __init__(self, family: DelegatedFamily, cut: Cut, capture: Capture, language_model: Any) -> None:
+        self.family, self.cut, self.capture = family, cut, capture
+        self.config = language_model.config
+        self.encoder_decoder = bool(self.config.is_encoder_decoder)
+        # Pruned tokens that keep their places leave gaps; hidden ones leave none, so compacting them needs moving.
+        self.moves = cut.reduction.removes == (cut.positions == "preserve")
+
+    def shorten(self, call: Call, kwargs: dict[str, Any], generating: bool) -> tuple[dict[str, Any], Observed]:
+        """The language model's keyword arguments without the dropped tokens, and what was done.
+
+        Where every token is kept the arguments come back as they are.
+        """
+        embeds: Tensor = kwargs["inputs_embeds"]
+        mask = kwargs.get("attention_mask")
+        if mask is None:
+            mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+        if call.placeholders is None or call.vectors is None:
+            raise UnsupportedCallError(
+                "the query tokens were not computed in this call; was the model compiled before?"
+            )
+        places = call.placeholders.to(embeds.device)
+        kept = self.cut.choose(self._signal(call, call.vectors, embeds, mask, places))
+        call.done = True
+        call.votes.clear()  # queries and keys of all layers: not needed any more
+        length, sizes = embeds.shape[1], None
+        if not bool(kept.all()):
+            kwargs = dict(kwargs)
+            if self.cut.reduction.reads_tokens:
+                embeds, sizes = self._reduce(embeds, places, kept)
+            stays = torch.ones_like(places).masked_scatter(places, kept.flatten().to(places.device))
+            kwargs.update(self._moved_positions(call, kwargs, mask, stays, generating))
+            rows = Rows.of(stays, pad="right" if self.encoder_decoder else "left")
+            if self.cut.reduction.removes:
+                kwargs.update(self._taken(rows, kwargs, embeds, mask))
+                call.rows = rows
+            else:
+                kwargs.update(inputs_embeds=embeds, attention_mask=mask * stays.to(mask.dtype))
+            if call.labels is not None:
+                call.label_rows = rows
+        return kwargs, Observed(kept, length, kwargs["inputs_embeds"].shape[1], sizes)
+
+    def _signal(self, call: Call, vectors: Tensor, embeds: Tensor, mask: Tensor, places: Tensor) -> Signal:
+        needs, family = self.cut.needs, self.family
+        found: dict[str, Any] = {
+            name: self.capture.layer_votes(call, name, len(family.sources[name]))
+            for name in ATTENTION_NAMES
+            if name in needs
+        }
+        if "tokens" in needs:
+            found["tokens"] = vectors
+        if "text" in needs:
+            # One prompt per image: a row with several images lends its text to each of them.
+            images = (places.sum(dim=1) // family.query_tokens).to(embeds.device)
+            text = Text(embeds.detach(), mask.bool() & ~places)
+            found["text"] = Text(
+                text.embeddings.repeat_interleave(images, dim=0), text.mask.repeat_interleave(images, dim=0)
+            )
+        return Signal(
+            **found,
+            shape=(vectors.shape[0], vectors.shape[1]),
+            source=f"adapter {family.name!r} target {self.cut.target!r}",
+        )
+
+    def _reduce(self, embeds: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = embeds[places].view(*kept.shape, embeds.shape[-1])
+        reduced, sizes = self.cut.reduction(tokens, kept.to(tokens.device))
+        return embeds.masked_scatter(places[..., None], reduced.to(embeds.dtype)), sizes
+
+    def _taken(self, rows: Rows, kwargs: dict[str, Any], embeds: Tensor, mask: Tensor) -> dict[str, Any]:
+        taken = {"inputs_embeds": rows.take(embeds, 0.0), "attention_mask": rows.take(mask, 0)}
+        if kwargs.get("input_ids") is not None:
+            pad = self.config.pad_token_id if isinstance(self.config.pad_token_id, int) else 0
+            taken["input_ids"] = rows.take(kwargs["input_ids"], pad)
+        if kwargs.get("position_ids") is not None:
+            taken["position_ids"] = rows.take(kwargs["position_ids"], 0)
+        return taken
+
+    def _moved_positions(
+        self, call: Call, kwargs: dict[str, Any], mask: Tensor, stays: Tensor, generating: bool
+    ) -> dict[str, Any]:
+        """Position ids (or a relative bias) where the language model's own would not be those that were asked for."""
+        preserve = self.cut.positions == "preserve"
+        given = kwargs.get("position_ids")
+        if self.encoder_decoder:
+            if self.moves:
+                own = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+                call.bias_positions = Rows.of(stays, pad="right").take(own, 0) if preserve else compact(own, stays)
+            return {}
+        if given is None and self.cut.reduction.removes and not preserve:
+            return {}
+        own = sequence_positions(self.config.model_type, mask, generating) if given is None else given
+        call.gapped = preserve
+        return {"position_ids": own if preserve else compact(own, stays)}
