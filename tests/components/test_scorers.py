@@ -7,6 +7,7 @@ from tokprune import InvalidValueError, Signal, SignalError, Votes, aggregators,
 from tokprune.functional import catp_scores, received_attention
 from tokprune.layers import LayerVotes
 from tokprune.testing.observations import observations
+from tokprune.testing.scorers import scores_of
 
 from .matrix import create, every_scorer
 
@@ -121,6 +122,15 @@ def test_random_scores_are_spread_over_the_unit_interval():
     assert 0 <= drawn.min() < 0.01
     assert 0.99 < drawn.max() <= 1
     assert abs(drawn.mean() - 0.5) < 0.02
+
+
+@every_scorer
+@pytest.mark.parametrize("observed", list(observations()), ids=str)
+def test_an_image_scores_the_same_bit_for_bit_alone_and_among_others(spec, observed):
+    scorer = create("scorer", spec)
+    together = scores_of(scorer, observed)
+    for row in range(len(together)):
+        assert torch.equal(scores_of(scorer, observed.images(row)), together[row : row + 1])
 
 
 @every_scorer

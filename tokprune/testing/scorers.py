@@ -151,7 +151,8 @@ def images_do_not_matter_to_each_other(scorer: Any, setting: Setting) -> None:
         together = scores_of(scorer, observed)
         for row in range(observed.tokens.shape[0]):
             alone = scores_of(scorer, observed.images(row))
-            if not same(together[row : row + 1], alone):
+            # Up to rounding: matrix products of other sizes may add in another order.
+            if not close(together[row : row + 1], alone, 1e-6):
                 raise Violation(
                     f"On {observed}, image {row} scores {shown(together[row])} among the others "
                     f"and {shown(alone[0])} alone."
