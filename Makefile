@@ -9,8 +9,8 @@ STAMPS := $(VENV)/stamps
 # Small tensors on few cores: one thread per process is faster than threads that wait for each other.
 TEST_WORKERS ?= 2
 
-# What `make demo` measures.
-DEMO_QUESTIONS ?= 200
+# What `make demo` measures: 50 questions of each kind.
+DEMO_QUESTIONS ?= 350
 DEMO_OUT ?= runs/demo
 
 .DEFAULT_GOAL := help
