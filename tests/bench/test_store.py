@@ -51,6 +51,15 @@ def test_a_line_torn_at_any_byte_is_dropped_and_written_again(path):
         assert path.read_bytes() == whole
 
 
+def test_a_torn_line_longer_than_the_row_that_replaces_it_leaves_nothing_behind(path):
+    fill(path)
+    whole = path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    path.write_bytes(whole[:last] + b"{" + b"x" * len(whole))
+    RowStore(path, CERTIFICATE).append(some_rows()[-1])
+    assert path.read_bytes() == whole
+
+
 def test_garbage_before_the_last_line_is_an_error_with_its_line(path):
     fill(path)
     lines = path.read_text().splitlines()
