@@ -22,7 +22,7 @@ def test_logits_are_those_of_the_kept_tokens_fed_by_hand(model, kind, batch, cou
     assert torch.equal(handle.report.kept, kept)
 
 
-@pytest.mark.parametrize("batch", ["padded rows", "one and two images", "a row without image"])
+@pytest.mark.parametrize("batch", ["padded rows", "words before images", "a row without image"])
 @pytest.mark.parametrize("mode", MODES)
 def test_generated_tokens_are_those_of_the_kept_tokens_fed_by_hand(model, kind, batch, mode):
     inputs = prompts(kind, **BATCHES[batch])
