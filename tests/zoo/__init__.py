@@ -1,0 +1,1 @@
+"""Tests of the bundled model, its task and its training."""
