@@ -107,6 +107,7 @@ def test_a_restart_is_another_start_and_repeatable() -> None:
     for seed in (1, 2, 1):
         connector.restart(seed)
         starts.append(connector(torch.ones(1, 3, 16)))
+    assert torch.pdist(connector.query_tokens[0]).min() > 1, "queries that start alike stay alike"
     assert torch.equal(starts[0], starts[2])
     assert not torch.allclose(starts[0], starts[1])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokprune.samples import Sample
 from tokprune.zoo.names import check_name, list_datasets, model_path
 from tokprune.zoo.shapes_vqa import ShapesVqa
 
@@ -50,10 +49,7 @@ def load_dataset(name: str = "shapes-vqa", split: str = "test", n: int = 1000, s
     Example:
         >>> sample = load_dataset("shapes-vqa", split="test", n=10)[0]
         >>> sample.question, sample.answer
-        ('what colour is the small triangle?', 'purple')
+        ('what colour is the small object?', 'blue')
     """
     check_name("data set", name, list_datasets())
     return ShapesVqa(split, n, seed)
-
-
-__all__ = ["Sample", "load_dataset", "load_model"]
