@@ -13,12 +13,17 @@ TEST_WORKERS ?= 2
 DEMO_QUESTIONS ?= 350
 DEMO_OUT ?= runs/demo
 
+# The older release that we promise to work with, besides the newest.
+OLD_TRANSFORMERS ?= 5.17.0
+OLD := build/transformers-$(OLD_TRANSFORMERS)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs pages clean
+.PHONY: help demo test test-old lint docs pages clean
 
 help:
 	@echo "make demo    prune the bundled model with every scorer, at 1/2, 1/4 and 1/8, and print the table"
 	@echo "make test    run all tests"
+	@echo "make test-old  the tests of pruned models against an older transformers ($(OLD_TRANSFORMERS))"
 	@echo "make lint    formatting, types, and who may import whom"
 	@echo "make docs    build the documentation into site/"
 	@echo "make pages   write the generated pages of the documentation and the README's table anew"
@@ -45,6 +50,14 @@ demo: $(STAMPS)/package
 
 test: $(STAMPS)/test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+# transformers does not bring torch along, so a folder in front of the environment's own packages is enough.
+$(OLD)/transformers/__init__.py:
+	$(BIN)/python -m pip install --quiet --target $(OLD) "transformers==$(OLD_TRANSFORMERS)"
+
+test-old: $(STAMPS)/test $(OLD)/transformers/__init__.py
+	PYTHONPATH=$(OLD) $(BIN)/python -c "import transformers; print('transformers', transformers.__version__)"
+	PYTHONPATH=$(OLD) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/models -n $(TEST_WORKERS)
 
 lint: $(STAMPS)/lint
 	$(BIN)/ruff check .

@@ -99,6 +99,11 @@ class AttentionVotes(Votes):
     ) -> None:
         check_dims("AttentionVotes", "query", query, "batch head query dim")
         check_dims("AttentionVotes", "key", key, "batch head key dim")
+        if query.shape[3] != key.shape[3] or len({query.shape[0], key.shape[0]} - {1}) > 1:
+            raise InvalidValueError(
+                "AttentionVotes: query and key must have the same dim, and the same batch or a batch of 1; got "
+                f"{tuple(query.shape)} and {tuple(key.shape)}"
+            )
         self.query, self.key, self.scale, self.mask, self.candidates = query, key, scale, mask, candidates
         tokens, others = (query, key) if candidates == "query" else (key, query)
         heads = query.shape[1]

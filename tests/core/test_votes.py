@@ -133,3 +133,9 @@ def test_a_wrong_shape_says_what_was_expected(make, message):
 def test_votes_print_their_shape_and_not_their_numbers():
     votes = Votes(torch.rand(1, 4, 3), torch.rand(1, 4), layer=2, heads=2)
     assert repr(votes) == "Votes(shape=(1, 4, 3), layer=2, heads=2, weighted)"
+
+
+@pytest.mark.parametrize("key", [torch.zeros(2, 1, 4, 9), torch.zeros(3, 1, 4, 8)])
+def test_queries_and_keys_that_do_not_belong_together_are_refused(key):
+    with pytest.raises(InvalidValueError, match="same dim"):
+        AttentionVotes(torch.zeros(2, 1, 4, 8), key, scale=1.0, candidates="query")
