@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,3 +67,10 @@ def test_positions_are_told_apart(summary: ModuleType) -> None:
 def test_rows_are_read_from_the_folder_of_a_benchmark(summary: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS) + "\n")
     assert summary.read_rows(tmp_path) == ROWS
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/concepts.md"])
+def test_the_correlation_that_pages_quote_is_the_measured_one(page: str) -> None:
+    lines = (places.DOCS / "results" / "entropy" / "correlation.csv").read_text(encoding="utf-8").splitlines()
+    measured = {cells[0]: cells[1] for cells in (line.split(",") for line in lines)}["catp-vote"]
+    assert re.search(rf"correlat\w+ {re.escape(measured)}\b", (places.ROOT / page).read_text(encoding="utf-8"))
