@@ -89,7 +89,7 @@ def test_the_module_prints_a_table_and_its_certificate(opt, processor, tmp_path)
     processor.save_pretrained(tmp_path)
     app = typer.Typer()
     app.command()(overhead.main)
-    result = CliRunner().invoke(app, [str(tmp_path), "--repeats", "2", "--scorer", "first"])
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(tmp_path), "--repeats", "2", "--scorer", "first"])
     assert result.exit_code == 0, result.output
     assert "pruned / oracle" in result.output
     assert "2 of 8" in result.output
