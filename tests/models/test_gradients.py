@@ -87,6 +87,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(fresh, kind, 
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
 @pytest.mark.parametrize("treatment", [("prune", "preserve"), ("mask", "compact")], ids="-".join)
 @pytest.mark.parametrize("kind", ["t5"])
 def test_a_moved_relative_bias_does_not_survive_checkpointing_and_is_refused(fresh, kind, inputs, treatment):

@@ -62,6 +62,7 @@ def test_a_limit_in_the_models_own_config_means_the_same(fresh, inputs, name):
     assert config.to_dict() == before
 
 
+@pytest.mark.filterwarnings("ignore:Using the model-agnostic default:UserWarning")
 def test_no_limit_at_all_means_the_same(model, inputs):
     plain = generate(model, inputs, generation_config=None, **NEVER)
     with tokprune.apply(model, keep=3):

@@ -4,22 +4,25 @@ import copy
 import warnings
 
 import torch
-from transformers import Blip2Config, Blip2ForConditionalGeneration, OPTConfig, T5Config
+from transformers import Blip2Config, Blip2ForConditionalGeneration, LlamaConfig, OPTConfig, T5Config
 
 IMAGE = 5
 """Id of the placeholder that each query token takes in a prompt."""
 QUERIES = 8
-PAD = {"opt": 1, "t5": 0}
+PAD = {"opt": 1, "t5": 0, "llama": 0}
 LANGUAGE_MODELS = ("opt", "t5")
 SPREAD = 2.0
 """Standard deviation of the attention logits that one voter has for the candidates, before the language model."""
 
 
-def tiny_blip2(kind="opt", attention="sdpa", seed=0):
-    """A random BLIP-2 in eval mode: 17 image tokens, 8 query tokens, 2 cross-attention layers, OPT or T5."""
+def tiny_blip2(kind="opt", attention="sdpa", seed=0, shallow=False):
+    """A random BLIP-2 in eval mode: 17 image tokens, 8 query tokens, 2 cross-attention layers, OPT, T5 or LLaMA.
+
+    `shallow` leaves one layer of each kind: for what takes long, such as compiling.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = Blip2ForConditionalGeneration._from_config(_config(kind), attn_implementation=attention)
+        model = Blip2ForConditionalGeneration._from_config(_config(kind, shallow), attn_implementation=attention)
     _randomise(model, seed)
     model.eval()
     _spread_attention(model)
@@ -33,7 +36,8 @@ def with_attention(model, attention):
     return twin
 
 
-def _config(kind):
+def _config(kind, shallow):
+    depth = 1 if shallow else 3
     common = {"vocab_size": 99, "eos_token_id": 97, "pad_token_id": PAD[kind]}
     if kind == "opt":
         text = OPTConfig(
@@ -42,10 +46,20 @@ def _config(kind):
             hidden_size=32,
             word_embed_proj_dim=32,
             ffn_dim=64,
-            num_hidden_layers=3,
+            num_hidden_layers=depth,
             num_attention_heads=4,
             max_position_embeddings=80,
             dropout=0.0,
+        )
+    elif kind == "llama":
+        text = LlamaConfig(
+            **common,
+            bos_token_id=2,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=depth,
+            num_attention_heads=4,
+            max_position_embeddings=80,
         )
     else:
         text = T5Config(
@@ -55,15 +69,15 @@ def _config(kind):
             d_model=32,
             d_kv=8,
             d_ff=64,
-            num_layers=3,
-            num_decoder_layers=3,
+            num_layers=depth,
+            num_decoder_layers=depth,
             num_heads=4,
             dropout_rate=0.0,
         )
     vision = {
         "hidden_size": 32,
         "intermediate_size": 64,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": depth,
         "num_attention_heads": 4,
         "image_size": 16,
         "patch_size": 4,
@@ -71,7 +85,7 @@ def _config(kind):
     qformer = {
         "hidden_size": 32,
         "intermediate_size": 64,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": depth + 1,
         "num_attention_heads": 4,
         "cross_attention_frequency": 2,
         "encoder_hidden_size": 32,
