@@ -61,5 +61,5 @@ def _rounded(value: Any) -> Any:
 def _named(component: object) -> str:
     try:
         return repr(component)
-    except Exception:
+    except Exception:  # a faulty component may fail to print too, and the law it breaks must still be named
         return f"of class {type(component).__name__}"
