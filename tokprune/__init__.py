@@ -15,6 +15,7 @@ from tokprune.apply import apply
 from tokprune.errors import (
     AdapterError,
     AlreadyAppliedError,
+    BackendError,
     InvalidValueError,
     PluginError,
     PluginWarning,
@@ -25,6 +26,7 @@ from tokprune.errors import (
 )
 from tokprune.fit import adapter_for
 from tokprune.handle import Handle, handles_of
+from tokprune.handles import Handles
 from tokprune.hookspecs import hookimpl
 from tokprune.listing import list_adapters, list_aggregators, list_reductions, list_scorers, list_selectors
 from tokprune.observe import observe
@@ -38,7 +40,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AdapterError",
     "AlreadyAppliedError",
+    "BackendError",
     "Handle",
+    "Handles",
     "InvalidValueError",
     "PluginError",
     "PluginWarning",

@@ -34,6 +34,10 @@ class UnsupportedCallError(TokpruneError, RuntimeError):
     """A call of the pruned model that is known to give wrong results; refused before anything runs."""
 
 
+class BackendError(TokpruneError, RuntimeError):
+    """A backend was asked for by name and cannot run here: not installed, no such device, shapes too large for it."""
+
+
 class PluginError(TokpruneError, RuntimeError):
     """An installed plugin is broken or conflicts with another one."""
 

@@ -15,11 +15,13 @@ BY_POSITION = {"first", "random", "stride"}
 """Scorers that look at where a token stands."""
 
 VARIANTS = {
+    "borda": ["backend=reference"],
     "catp-vote": ["layers=first", "layers=last", "layers=[0,2]", "layers=[-1]", "order=sum-then-rank"],
     "catp-weighted": ["layers=first", "layers=[0,2]", "weighting=share"],
     "focus": ["layers=first", "layers=last", "layers=[1]"],
     "random": ["seed=1"],
     "self-attention": ["layers=first", "layers=last", "layers=[0,3]"],
+    "sum": ["backend=reference"],
 }
 """Other options to try a component with; no options are always tried."""
 

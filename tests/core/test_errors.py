@@ -13,6 +13,7 @@ ERRORS = {
     "AdapterError": TypeError,
     "AlreadyAppliedError": RuntimeError,
     "UnsupportedCallError": RuntimeError,
+    "BackendError": RuntimeError,
     "PluginError": RuntimeError,
 }
 

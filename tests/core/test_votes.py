@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tokprune import InvalidValueError, Votes
-from tokprune.functional import attention_probabilities, catp_scores, received_attention
+from tokprune import BackendError, InvalidValueError, Votes
+from tokprune.functional import attention_probabilities, borda_scores, catp_scores, exact_sum, received_attention
 from tokprune.votes import AttentionVotes
 
 QUERY, KEY = torch.randn(2, 3, 4, 8), torch.randn(2, 3, 5, 8)
@@ -122,12 +122,83 @@ def test_weighing_changes_no_vote_and_not_the_votes_it_came_from(candidates):
         (lambda: Votes(torch.rand(1, 4, 3), heads=0), "do not split"),
         (lambda: attention_votes("key", QUERY[0]), r"query must have shape \[batch head query dim\]"),
         (lambda: attention_votes("key", key=KEY[0]), r"key must have shape \[batch head key dim\]"),
+        (lambda: attention_votes("query", protected=4), "protected must leave at least one of 4 tokens, got 4"),
         (lambda: attention_votes("query").with_weights(torch.rand(2, 4)), r"must have shape \(2, 15\), got \(2, 4\)"),
     ],
 )
 def test_a_wrong_shape_says_what_was_expected(make, message):
     with pytest.raises(InvalidValueError, match=message):
         make()
+
+
+COUNTED = {"points": borda_scores, "total": exact_sum}
+both_counts = pytest.mark.parametrize("count", COUNTED)
+
+
+@both_counts
+def test_votes_are_counted_as_the_pure_functions_count_them(count):
+    votes = Votes(torch.rand(2, 6, 4), torch.rand(2, 6))
+    assert torch.equal(getattr(votes, count)(), COUNTED[count](votes.values, votes.weights))
+
+
+@either_side
+@both_counts
+@pytest.mark.parametrize("weighted", [False, True])
+def test_attention_is_counted_as_its_values_are(candidates, count, weighted):
+    votes = attention_votes(candidates)
+    votes = votes.with_weights(torch.rand(votes.shape[:2]) if weighted else None)
+    torch.testing.assert_close(getattr(votes, count)(), COUNTED[count](votes.values, votes.weights))
+
+
+@either_side
+@both_counts
+def test_protected_tokens_are_no_candidates_but_share_the_softmax(candidates, count):
+    votes, all_tokens = attention_votes(candidates, protected=2), attention_votes(candidates)
+    assert votes.shape == (2, all_tokens.shape[1], all_tokens.shape[2] - 2)
+    assert torch.equal(votes.values, all_tokens.values[..., 2:])
+    torch.testing.assert_close(getattr(votes, count)(), COUNTED[count](votes.values))
+
+
+@either_side
+@both_counts
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("mask", [None, torch.rand(2, 1, 4, 5) > 0.3, torch.tensor([True, True, False, True, True])])
+def test_some_voters_of_each_head_can_be_asked_alone(candidates, count, weighted, mask):
+    votes = attention_votes(candidates, mask=mask, protected=1)
+    votes = votes.with_weights(torch.rand(votes.shape[:2]) if weighted else None)
+    alone = votes.of_voters(1, 3)
+    chosen = torch.tensor([1, 2]) + votes.shape[1] // 3 * torch.arange(3)[:, None]
+    assert alone.shape == (2, 6, votes.shape[2])
+    assert torch.equal(alone.values, votes.values[:, chosen.flatten()])
+    weights = votes.weights[:, chosen.flatten()] if weighted else None
+    assert alone.weights is None if not weighted else torch.equal(alone.weights, weights)
+    torch.testing.assert_close(getattr(alone, count)(), COUNTED[count](alone.values, weights))
+    plain = Votes(votes.values, votes.weights, heads=3).of_voters(1, 3)
+    assert torch.equal(plain.values, alone.values)
+    assert torch.equal(getattr(plain, count)(), COUNTED[count](alone.values, weights))
+
+
+@either_side
+def test_voters_chosen_twice_are_counted_from_the_first_choice(candidates):
+    votes = attention_votes(candidates, protected=1)
+    assert torch.equal(votes.of_voters(1, 4).of_voters(1, 3).values, votes.of_voters(2, 4).values)
+    assert votes.of_voters(1, 3).with_weights(torch.rand(2, 2)).weights.shape == (2, 6)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 6), (2, 2), (-1, 3)])
+def test_voters_that_are_not_there_cannot_be_asked(start, stop):
+    for votes in (attention_votes("query"), Votes(torch.rand(2, 15, 4), heads=3)):
+        with pytest.raises(InvalidValueError, match=f"voters 0 to 4, .* got {start} and {stop}"):
+            votes.of_voters(start, stop)
+
+
+@both_counts
+def test_votes_given_as_numbers_are_counted_by_torch_alone(count):
+    votes = Votes(torch.rand(1, 2, 3))
+    with pytest.raises(BackendError, match="only 'reference'"):
+        getattr(votes, count)(backend="triton")
+    with pytest.raises(InvalidValueError, match="'auto', 'reference', 'triton', got 'cuda'"):
+        getattr(votes, count)(backend="cuda")
 
 
 def test_votes_print_their_shape_and_not_their_numbers():

@@ -1,5 +1,7 @@
 """Every option of a scorer can change what is kept; an option that cannot is not one."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 
@@ -41,6 +43,13 @@ def test_an_option_can_change_what_is_kept(one, other):
 @pytest.mark.parametrize("aggregator", ["sum", "mean", "max", "plurality", "copeland"])
 def test_another_voting_rule_can_keep_other_tokens(aggregator):
     assert kept("catp-vote") != kept("catp-vote", aggregator=aggregator)
+
+
+@pytest.mark.parametrize("aggregator", ["borda", "sum"])
+def test_who_counts_changes_nothing_and_is_the_only_option_of_a_voting_rule(aggregator):
+    rule = Policy(aggregator=aggregator).aggregator
+    assert [option.name for option in fields(rule)] == ["backend"]
+    assert kept("catp-vote", aggregator=f"{aggregator}:backend=reference") == kept("catp-vote", aggregator=aggregator)
 
 
 @pytest.mark.parametrize("selector", ["top-p"])

@@ -25,7 +25,7 @@ class Mean:
         total: Tensor | None = None
         weight: Tensor | float = 0.0
         for layer in votes:
-            scores = exact_sum(layer.values, layer.weights)
+            scores = layer.total()
             total = scores if total is None else total + scores
             weight = weight + (layer.shape[1] if layer.weights is None else exact_sum(layer.weights[..., None]))
         if total is None:

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from tokprune.functional import received_attention
 from tokprune.layers import Layers, check_layers, pick_layers
 from tokprune.scorers.ballots import check_choice
 from tokprune.signal import Signal
@@ -52,7 +51,7 @@ class CatpWeighted:
 
     def image_weights(self, signal: Signal) -> Tensor:
         """Weight of each image token `[batch image]`; each row sums to one."""
-        received = received_attention(signal.encoder_attention[-1].by_head)
+        received = signal.encoder_attention[-1].with_weights(None).total()
         if self.weighting == "softmax":
             return received.softmax(dim=-1)
         return received / received.sum(dim=-1, keepdim=True)

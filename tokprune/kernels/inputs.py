@@ -1,0 +1,101 @@
+"""What both backends are given: one attention layer, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from torch import Tensor
+
+from tokprune.errors import InvalidValueError
+from tokprune.shapes import check_dims, check_same
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionInput:
+    """One attention layer and who votes for whom.
+
+    Attributes:
+        query: `[batch head query dim]`, detached; the batch may be 1.
+        key: `[batch head key dim]`, detached; the batch may be 1, the heads may be fewer.
+        scale: factor on the dot products.
+        mask: `[batch head query key]` with any of them 1, bool or additive, or None.
+        candidates: which side is the target.
+        weights: `[batch head voter]`, or None.
+        protected: number of tokens at the start of the candidate side that are no candidates.
+    """
+
+    query: Tensor
+    key: Tensor
+    scale: float
+    mask: Tensor | None
+    candidates: Literal["query", "key"]
+    weights: Tensor | None
+    protected: int
+
+    @classmethod
+    def checked(
+        cls,
+        where: str,
+        query: Tensor,
+        key: Tensor,
+        scale: float,
+        mask: Tensor | None,
+        candidates: Literal["query", "key"],
+        weights: Tensor | None,
+        protected: int,
+    ) -> Self:
+        """The input, or `InvalidValueError`."""
+        check_dims(where, "query", query, "batch head query dim")
+        check_dims(where, "key", key, "batch head key dim")
+        if query.shape[3] != key.shape[3] or len({query.shape[0], key.shape[0]} - {1}) > 1:
+            raise InvalidValueError(
+                f"{where}: query and key must have the same dim, and the same batch or a batch of 1; got "
+                f"{tuple(query.shape)} and {tuple(key.shape)}"
+            )
+        if query.shape[1] % key.shape[1]:
+            raise InvalidValueError(
+                f"{where}: {query.shape[1]} query heads cannot share {key.shape[1]} key heads evenly"
+            )
+        if candidates not in ("query", "key"):
+            raise InvalidValueError(f"{where}: candidates must be 'query' or 'key', got {candidates!r}")
+        given = cls(query.detach(), key.detach(), float(scale), None, candidates, None, protected)
+        if not 0 <= protected < given.tokens:
+            raise InvalidValueError(
+                f"{where}: protected must leave at least one of the {given.tokens} tokens, got {protected}"
+            )
+        if mask is not None:
+            mask = _mask(where, mask.detach(), (given.batch, given.heads, query.shape[2], key.shape[2]))
+        if weights is not None:
+            voters = given.heads * given.others
+            check_same(where, "weights [batch voter]", (given.batch, voters), tuple(weights.shape))
+            weights = weights.detach().reshape(given.batch, given.heads, given.others)
+        return cls(given.query, given.key, given.scale, mask, candidates, weights, protected)
+
+    @property
+    def batch(self) -> int:
+        """Number of images."""
+        return max(self.query.shape[0], self.key.shape[0])
+
+    @property
+    def heads(self) -> int:
+        """Number of heads that vote: those of the queries."""
+        return self.query.shape[1]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the candidate side, protected ones included."""
+        return (self.query if self.candidates == "query" else self.key).shape[2]
+
+    @property
+    def others(self) -> int:
+        """Voters of each head."""
+        return (self.key if self.candidates == "query" else self.query).shape[2]
+
+
+def _mask(where: str, mask: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    if mask.dim() > 4 or any(have not in (1, want) for have, want in zip(mask.shape[::-1], shape[::-1], strict=False)):
+        raise InvalidValueError(
+            f"{where}: mask must be broadcastable to [batch head query key] = {shape}, got {tuple(mask.shape)}"
+        )
+    return mask.reshape(*[1] * (4 - mask.dim()), *mask.shape)
