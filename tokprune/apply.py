@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
 
 from torch import nn
 
+from tokprune.after import After
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AlreadyAppliedError, InvalidValueError
-from tokprune.fit import adapter_for, check_signals, choose_target, required_signals
+from tokprune.fit import adapter_for, check_scorer_fits, check_signals, choose_target, required_signals
 from tokprune.handle import Handle, handles_of
+from tokprune.handles import Handles
 from tokprune.interfaces import Adapter, Aggregator, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep
 from tokprune.policy import DEFAULT_POSITIONS, Policy
 
 
+@overload
 def apply(
     model: nn.Module,
     policy: Policy | None = None,
+    *,
+    scorer: str | Scorer = ...,
+    keep: Keep = ...,
+    aggregator: str | Aggregator | None = ...,
+    selector: str | Selector = ...,
+    reduction: str | Reduction = ...,
+    target: str | None = ...,
+    positions: Positions = ...,
+    after: After | Sequence[int] | None = ...,
+    adapter: str | Adapter | None = ...,
+) -> Handle: ...
+@overload
+def apply(model: nn.Module, policy: Sequence[Policy], *, adapter: str | Adapter | None = ...) -> Handles: ...
+def apply(
+    model: nn.Module,
+    policy: Policy | Sequence[Policy] | None = None,
     *,
     scorer: str | Scorer = "catp-vote",
     keep: Keep = 0.5,
@@ -26,8 +47,9 @@ def apply(
     reduction: str | Reduction = "prune",
     target: str | None = None,
     positions: Positions = DEFAULT_POSITIONS,
+    after: After | Sequence[int] | None = None,
     adapter: str | Adapter | None = None,
-) -> Handle:
+) -> Handle | Handles:
     """Prune tokens of `model` in every later call, in place, until the handle is removed.
 
     Everything is checked before anything is changed; what is changed are hooks and instance attributes, which
@@ -35,18 +57,22 @@ def apply(
 
     Args:
         model: a loaded model that an adapter knows, such as transformers' BLIP-2.
-        policy: a `Policy`; or give its parts one by one:
+        policy: a `Policy`; or several for different targets; or give the parts of one, one by one:
         scorer: signal -> votes: a name, a name with options ("catp-vote:layers=first"), or an object.
         keep: keep ratio (float in (0, 1]) or keep count (int >= 1).
         aggregator: votes -> scores; None takes the scorer's own.
         selector: scores and keep -> kept tokens.
         reduction: "prune" (discard), "merge" (fold into kept ones) or "mask" (dry run at full length).
         target: which tokens may be removed; None takes the adapter's first.
-        positions: "compact" (kept tokens take positions 0 .. k-1) or "preserve" (they keep their own).
+        positions: "compact" (kept tokens take positions 0 .. k-1 of the language model) or "preserve" (they keep their
+            own).
+        after: for a target that is cut inside an encoder, behind which of its layers: a share of the depth, a number
+            of layers, several, or "every"; None takes the adapter's default.
         adapter: name or object; None finds one.
 
     Returns:
-        A `Handle`: `handle.report`, `handle.check(inputs)`, `handle.remove()`.
+        A `Handle`: `handle.report`, `handle.check(inputs)`, `handle.remove()`. For several policies `Handles`: a
+        sequence of them, in the order given, that is checked and removed as one.
 
     Raises:
         InvalidValueError: a value that cannot be used (a `ValueError`).
@@ -63,6 +89,11 @@ def apply(
         ...     _ = model(**inputs)
         >>> handle.report.counts
         tensor([8])
+        >>> image = tokprune.Policy("received-attention", keep=0.5, target="image")
+        >>> with tokprune.apply(model, [image, tokprune.Policy(keep=0.25)]) as handles:
+        ...     _ = model(**inputs)
+        >>> handles.reports["query"].counts, handles.reports["image"].counts
+        (tensor([8]), tensor([32]))
     """
     parts: dict[str, Any] = {
         "scorer": scorer,
@@ -72,28 +103,80 @@ def apply(
         "reduction": reduction,
         "target": target,
         "positions": positions,
+        "after": after,
     }
-    if policy is None:
-        policy = Policy(**parts)
-    elif not isinstance(policy, Policy):
-        raise InvalidValueError(f"policy must be a tokprune.Policy, got {policy!r}; a scorer is given as scorer=...")
-    else:
-        given = [name for name, value in parts.items() if value is not _DEFAULTS[name] and value != _DEFAULTS[name]]
-        if given:
-            raise InvalidValueError(f"give a policy or its parts, not both: got policy=... and {given[0]}=...")
+    several = isinstance(policy, Sequence)
+    policies = _policies(policy, parts)
     model = unwrap_compiled(model)
     fitting = adapter_for(model, adapter)
-    chosen = choose_target(model, fitting, policy.target)
+    plans = [_plan(model, fitting, each) for each in policies]
+    _check_targets(model, plans)
+    handles: list[Handle] = []
+    try:
+        for plan in plans:
+            handles.append(Handle(model, plan.policy, fitting, plan.target, plan.cut))
+    except BaseException:
+        for handle in reversed(handles):
+            handle.remove()
+        raise
+    return Handles(handles) if several else handles[0]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A policy that was found to fit."""
+
+    policy: Policy
+    target: str
+    cut: dict[str, Any]
+
+
+def _policies(policy: Policy | Sequence[Policy] | None, parts: dict[str, Any]) -> list[Policy]:
+    if policy is None:
+        return [Policy(**parts)]
+    policies = list(policy) if isinstance(policy, Sequence) else [policy]
+    for each in policies:
+        if not isinstance(each, Policy):
+            raise InvalidValueError(
+                f"policy must be a tokprune.Policy, or a list of them, got {policy!r}; a scorer is given as scorer=..."
+            )
+    if not policies:
+        raise InvalidValueError("policy is an empty list; give at least one tokprune.Policy")
+    given = [name for name, value in parts.items() if value is not _DEFAULTS[name] and value != _DEFAULTS[name]]
+    if given:
+        raise InvalidValueError(f"give a policy or its parts, not both: got policy=... and {given[0]}=...")
+    return policies
+
+
+def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
+    target = choose_target(model, adapter, policy.target)
     needs = required_signals(policy.scorer, policy.selector)
-    check_signals(model, fitting, chosen, f"scorer {policy.scorer!r}", needs)
+    check_scorer_fits(model, adapter, target, policy.scorer)
+    check_signals(model, adapter, target, f"scorer {policy.scorer!r}", needs)
+    cut = {
+        "target": target,
+        "needs": needs,
+        "reduction": policy.reduction,
+        "positions": policy.positions,
+        "keep": policy.keep if getattr(policy.selector, "uniform", False) else None,
+        "after": policy.after,
+    }
+    return _Plan(policy, target, cut)
+
+
+def _check_targets(model: nn.Module, plans: Sequence[_Plan]) -> None:
+    targets = [plan.target for plan in plans]
+    twice = [target for target in targets if targets.count(target) > 1]
+    if twice:
+        raise InvalidValueError(
+            f"policy: {targets.count(twice[0])} of the policies cut target {twice[0]!r}; each target takes one"
+        )
     for handle in handles_of(model):
-        if handle.target == chosen:
+        if handle.target in targets:
             raise AlreadyAppliedError(
                 f"{type(model).__name__} already carries {handle!r}; call handle.remove() on it first "
                 "(tokprune.handles_of(model) finds it)"
             )
-    cut = {"target": chosen, "needs": needs, "reduction": policy.reduction, "positions": policy.positions}
-    return Handle(model, policy, fitting, chosen, cut)
 
 
 _DEFAULTS = {k: v for k, v in (apply.__kwdefaults__ or {}).items() if k != "adapter"}

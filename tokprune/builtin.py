@@ -19,6 +19,7 @@ def register_scorers() -> Mapping[str, type]:
         "focus": scorers.Focus,
         "l2-norm": scorers.L2Norm,
         "random": scorers.Random,
+        "received-attention": scorers.ReceivedAttention,
         "self-attention": scorers.SelfAttention,
         "stride": scorers.Stride,
     }

@@ -9,13 +9,19 @@ import torch
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError
+from tokprune.keep import Keep, keep_count
 from tokprune.policy import Policy
 from tokprune.signal import Signal
 from tokprune.votes import Votes
 
 
-def hold_election(policy: Policy, signal: Signal) -> tuple[Tensor, Tensor]:
+def hold_election(policy: Policy, signal: Signal, keep: Keep | None = None) -> tuple[Tensor, Tensor]:
     """Kept tokens (bool) and their scores (float), both `[batch token]`.
+
+    Args:
+        policy: who scores, adds and selects.
+        signal: what was observed.
+        keep: what stays, if not the policy's own keep.
 
     Raises:
         InvalidValueError: a component returned something unusable; the message names it.
@@ -28,11 +34,22 @@ def hold_election(policy: Policy, signal: Signal) -> tuple[Tensor, Tensor]:
         scores = policy.aggregator(votes)
         _check(scores, signal, f"aggregator {policy.aggregator!r}", "float", torch.is_floating_point)
         extra: dict[str, Any] = {name: votes if name == "votes" else getattr(signal, name) for name in wants}
-        kept = policy.selector(scores, policy.keep, **extra)
+        kept = policy.selector(scores, policy.keep if keep is None else keep, **extra)
         _check(kept, signal, f"selector {policy.selector!r}", "bool", lambda t: t.dtype == torch.bool)
-        if not getattr(policy.selector, "uniform", False) and not bool(kept.any(dim=1).all()):
-            raise InvalidValueError(f"selector {policy.selector!r} kept no token at all of some image")
+        _check_counts(policy, kept, keep_count(policy.keep if keep is None else keep, kept.shape[1]))
     return kept, scores
+
+
+def _check_counts(policy: Policy, kept: Tensor, count: int) -> None:
+    if not getattr(policy.selector, "uniform", False):
+        if not bool(kept.any(dim=1).all()):
+            raise InvalidValueError(f"selector {policy.selector!r} kept no token at all of some image")
+    elif kept.device.type == "cpu" and not torch.compiler.is_compiling() and not bool((kept.sum(dim=1) == count).all()):
+        # Elsewhere the promise of `uniform` is believed: looking would make the host wait for the device.
+        raise InvalidValueError(
+            f"selector {policy.selector!r} promises the same number of tokens for every image (`uniform`): expected "
+            f"{count} each, got {kept.sum(dim=1).tolist()}"
+        )
 
 
 def _check(tensor: Any, signal: Signal, where: str, kind: str, fits: Any) -> None:

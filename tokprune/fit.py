@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import nn
@@ -65,18 +65,39 @@ def required_signals(scorer: Scorer, selector: Selector | None = None) -> dict[s
     return required
 
 
-def check_signals(model: nn.Module, adapter: Adapter, target: str, who: str, required: Mapping[str, Any]) -> None:
+def missing_needs(scorer: Any, target: str, offered: Collection[str]) -> tuple[str, ...]:
+    """What `scorer` (an object or its class) misses on a target that offers these signals; empty if it fits."""
+    missing = tuple(name for name in getattr(scorer, "needs", ()) if name not in offered)
+    targets = getattr(scorer, "targets", None)
+    return missing if targets is None or target in targets else (*missing, f"votes about {target!r} tokens")
+
+
+def fitting_scorers(target: str, offered: Collection[str]) -> list[str]:
+    """Names of the registered scorers that miss nothing on a target that offers these signals."""
+    scorers = default_registry().entries("scorer")
+    return [entry.name for entry in scorers if not missing_needs(entry.cls, target, offered)]
+
+
+def check_signals(model: nn.Module, adapter: Adapter, target: str, who: str, required: Collection[str]) -> None:
     """Raise `AdapterError` if a required signal is not offered; the message lists the scorers that do fit."""
     offered = adapter.offers(model)[target]
     missing = [name for name in required if name not in offered]
     if missing:
+        raise AdapterError(f"{who} needs {', '.join(repr(m) for m in missing)}; {_offer(adapter, target, offered)}")
+
+
+def check_scorer_fits(model: nn.Module, adapter: Adapter, target: str, scorer: Scorer) -> None:
+    """Raise `AdapterError` if `scorer` cannot score `target`; the message lists the scorers that can."""
+    targets = getattr(scorer, "targets", None)
+    if targets is not None and target not in targets:
         raise AdapterError(
-            f"{who} needs {', '.join(repr(m) for m in missing)}; adapter {adapter_name(adapter)!r} target {target!r} "
-            f"offers {', '.join(repr(o) for o in offered)}. Fitting scorers: {', '.join(fitting_scorers(offered))}"
+            f"scorer {scorer!r} has votes about {', '.join(repr(t) for t in targets)} tokens only; "
+            f"{_offer(adapter, target, adapter.offers(model)[target])}"
         )
 
 
-def fitting_scorers(offered: tuple[str, ...]) -> list[str]:
-    """Names of the registered scorers whose needs are all offered."""
-    scorers = default_registry().entries("scorer")
-    return [entry.name for entry in scorers if set(getattr(entry.cls, "needs", ())) <= set(offered)]
+def _offer(adapter: Adapter, target: str, offered: Collection[str]) -> str:
+    return (
+        f"adapter {adapter_name(adapter)!r} target {target!r} offers {', '.join(repr(o) for o in offered)}. "
+        f"Fitting scorers: {', '.join(fitting_scorers(target, offered))}"
+    )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import threading
+import itertools
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from tokprune.compiled import forget_compiled
 from tokprune.election import hold_election
 from tokprune.errors import TokpruneError
 from tokprune.interfaces import Adapter, Attachment, Cut, Observed
+from tokprune.keep import Keep
 from tokprune.policy import Policy
-from tokprune.report import Report
+from tokprune.report import Report, latest_scores
 from tokprune.signal import Signal
 from tokprune.verify import verify
+
+_COUNTER = itertools.count()
 
 
 class Handle:
@@ -33,7 +37,8 @@ class Handle:
     def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter, target: str, cut: dict[str, Any]) -> None:
         self.model, self.policy, self.adapter, self.target = model, policy, adapter, target
         self.report: Report | None = None
-        self._scores: dict[int, Tensor] = {}
+        self._order = next(_COUNTER)
+        self._scores: Any = WeakIdKeyDictionary()  # kept mask -> scores: a call that breaks off leaves nothing behind
         self._cut = Cut(choose=self._choose, **cut)
         self._attachment: Attachment | None = adapter.attach(model, self._cut, self._done, self)
         forget_compiled()
@@ -78,14 +83,21 @@ class Handle:
             raise TokpruneError("the pruned forward left no report: the cut never happened")
         return report
 
-    def _choose(self, signal: Signal) -> Tensor:
-        kept, scores = hold_election(self.policy, signal)
-        self._scores[threading.get_ident()] = scores
+    def _choose(self, signal: Signal, keep: Keep | None = None) -> Tensor:
+        kept, scores = hold_election(self.policy, signal, keep)
+        self._scores[kept] = scores
         return kept
 
     def _done(self, observed: Observed) -> None:
-        scores = self._scores.pop(threading.get_ident())
+        choices = observed.choices or (observed.kept,)
+        scores = latest_scores([(kept, self._scores.pop(kept)) for kept in choices])
         self.report = Report(observed.kept, scores, observed.length_before, observed.length_after, observed.sizes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_scores"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _scores=WeakIdKeyDictionary())
 
     def __enter__(self) -> Handle:
         return self
@@ -102,6 +114,7 @@ class Handle:
 
 def handles_of(model: nn.Module) -> list[Handle]:
     """The handles that sit on `model`, in the order they came; a deep copy of a pruned model has its own."""
-    owners = (getattr(getattr(hook, "__self__", None), "owner", None) for hook in model._forward_pre_hooks.values())
-    found = [owner for owner in owners if isinstance(owner, Handle) and owner.active]
-    return list(dict.fromkeys(found))
+    hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
+    owners = (getattr(getattr(hook, "__self__", None), "owner", None) for hook in hooks)
+    found = {owner for owner in owners if isinstance(owner, Handle) and owner.active}
+    return sorted(found, key=lambda handle: handle._order)

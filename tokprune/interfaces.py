@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from tokprune.after import After
 from tokprune.keep import Keep
 from tokprune.layers import Layers
 from tokprune.signal import Signal
@@ -23,9 +24,9 @@ Positions = Literal["compact", "preserve"]
 class Scorer(Protocol):
     """Signal -> votes. A frozen dataclass whose fields are its options; it keeps no state between calls.
 
-    Optional attributes: `aggregator`, its default voting rule (a name or an object; "sum" without it), and
-    `layers_read` (signal name -> "all" | "first" | "last" | indices) for a scorer that does not read every layer of a
-    signal; the other layers are then not captured.
+    Optional attributes: `aggregator`, its default voting rule (a name or an object; "sum" without it); `layers_read`
+    (signal name -> "all" | "first" | "last" | indices) for a scorer that does not read every layer of a signal; the
+    other layers are then not captured; and `targets`, the targets it can score, if not all that offer what it needs.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -73,6 +74,14 @@ class Reduction(Protocol):
         ...
 
 
+class Choose(Protocol):
+    """Signal -> kept, bool `[batch token]`."""
+
+    def __call__(self, signal: Signal, keep: Keep | None = None) -> Tensor:
+        """Choose once. `keep` is given where tokens leave in several steps: what stays at this one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Cut:
     """What an adapter is asked to do: everything it needs to know of a policy, and nothing of how votes are made."""
@@ -80,10 +89,14 @@ class Cut:
     target: str
     needs: Mapping[str, Layers]
     """Signal name -> layers to capture ("all" for signals without layers)."""
-    choose: Callable[[Signal], Tensor]
-    """Signal -> kept, bool `[batch token]`."""
+    choose: Choose
     reduction: Reduction
     positions: Positions
+    keep: Keep | None = None
+    """What stays of every image, known beforehand, so that no shape has to be read back from the device; None if
+    `choose` may keep different numbers."""
+    after: After | None = None
+    """Behind which layers of an encoder tokens leave; None for the adapter's default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,20 +104,29 @@ class Observed:
     """What one pruned call did to the sequence: told by the adapter, after the cut.
 
     Attributes:
-        kept: what `Cut.choose` returned, bool `[batch token]`.
-        length_before: sequence length that would have entered the language model.
-        length_after: sequence length that did.
+        kept: which target tokens stayed, bool `[batch token]`.
+        length_before: length of the sequence that would have gone on (into the language model, or through the rest of
+            the encoder).
+        length_after: length of the one that did.
         sizes: how many original tokens each target token stands for `[batch token]` (0 for dropped), or None.
+        choices: what `Cut.choose` returned, step by step, the same objects; the later ones are about the tokens that
+            the earlier ones kept.
     """
 
     kept: Tensor
     length_before: int
     length_after: int
     sizes: Tensor | None = None
+    choices: tuple[Tensor, ...] = ()
 
 
 class Attachment(Protocol):
     """A cut that sits on a model. `remove` leaves exactly the model there was; calling it twice does no harm."""
+
+    @property
+    def reader(self) -> nn.Module:
+        """The module that reads the shortened sequence: `handle.check` looks at what enters it."""
+        ...
 
     def remove(self) -> None:
         """Take the cut off the model."""

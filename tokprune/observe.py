@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.after import After, check_after
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import TokpruneError
 from tokprune.fit import adapter_for, check_signals, choose_target
 from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.keep import Keep
 from tokprune.reductions import Prune
 from tokprune.signal import Signal
 
@@ -22,6 +24,7 @@ def observe(
     needs: Sequence[str] = ("tokens",),
     *,
     target: str | None = None,
+    after: After | None = None,
     adapter: str | Adapter | None = None,
 ) -> Signal:
     """Run one forward in which nothing is pruned, and return the signal.
@@ -31,6 +34,8 @@ def observe(
         inputs: keyword arguments of its forward.
         needs: the signals to capture, all layers of each.
         target: the tokens that the signal is about; None takes the adapter's first.
+        after: for a target that is cut inside an encoder: behind which layers, as in `Policy`; the signal is that of
+            the first cut.
         adapter: name or object; None finds one.
 
     Raises:
@@ -41,7 +46,15 @@ def observe(
     chosen = choose_target(model, fitting, target)
     check_signals(model, fitting, chosen, "tokprune.observe", dict.fromkeys(needs))
     recorder = _Recorder()
-    cut = Cut(chosen, dict.fromkeys(needs, "all"), recorder.choose, Prune(), "compact")
+    cut = Cut(
+        chosen,
+        dict.fromkeys(needs, "all"),
+        recorder.choose,
+        Prune(),
+        "compact",
+        keep=1.0,
+        after=None if after is None else check_after(after),
+    )
     attachment = fitting.attach(model, cut, recorder.done, recorder)
     try:
         with torch.no_grad():
@@ -59,8 +72,9 @@ class _Recorder:
     def __init__(self) -> None:
         self.signal: Signal | None = None
 
-    def choose(self, signal: Signal) -> Tensor:
-        self.signal = signal
+    def choose(self, signal: Signal, keep: Keep | None = None) -> Tensor:
+        if self.signal is None:
+            self.signal = signal
         return torch.ones(signal.shape, dtype=torch.bool)
 
     def done(self, observed: Observed) -> None:

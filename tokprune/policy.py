@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from tokprune.after import After, check_after
 from tokprune.errors import InvalidValueError
 from tokprune.interfaces import Aggregator, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep, check_keep
@@ -17,7 +18,7 @@ DEFAULT_POSITIONS: Positions = "compact"
 
 @dataclass(frozen=True, init=False, repr=False)
 class Policy:
-    """Scorer, aggregator, selector, reduction, target, keep and positions, checked and frozen.
+    """Scorer, aggregator, selector, reduction, target, keep, positions and depth of the cut, checked and frozen.
 
     A component is a registered name, a name with options ("catp-vote:layers=first"), or an object.
 
@@ -28,7 +29,11 @@ class Policy:
         selector: scores and keep -> kept.
         reduction: "prune", "merge" or "mask".
         target: which tokens may be removed; None takes the adapter's first.
-        positions: "compact" (kept tokens take positions 0 .. k-1) or "preserve" (they keep their own).
+        positions: "compact" (kept tokens take positions 0 .. k-1 of the language model) or "preserve" (they keep their
+            own). Tokens cut inside an encoder carry their positions with them either way.
+        after: for a target that is cut inside an encoder: behind which of its layers. A float in (0, 1] is a share of
+            the depth, an int >= 1 a number of layers; several numbers, or "every", remove tokens in equal steps (as
+            ToMe does, arXiv 2210.09461). None takes the adapter's default.
 
     Raises:
         InvalidValueError: a value that cannot be used; `UnknownNameError` for a name that nobody registered.
@@ -36,6 +41,8 @@ class Policy:
     Example:
         >>> Policy("catp-vote:layers=first", keep=8)
         Policy(scorer='catp-vote:layers=first', keep=8)
+        >>> Policy("received-attention", keep=0.25, target="image", after=13)
+        Policy(scorer='received-attention', keep=0.25, target='image', after=13)
         >>> Policy.from_dict(Policy(keep=0.25).to_dict()) == Policy(keep=0.25)
         True
     """
@@ -47,6 +54,7 @@ class Policy:
     reduction: Reduction
     target: str | None
     positions: Positions
+    after: After | None
 
     def __init__(
         self,
@@ -57,6 +65,7 @@ class Policy:
         reduction: str | Reduction = "prune",
         target: str | None = None,
         positions: Positions = DEFAULT_POSITIONS,
+        after: After | Sequence[int] | None = None,
     ) -> None:
         create = default_registry().create
         chosen = create("scorer", scorer)
@@ -72,6 +81,7 @@ class Policy:
             "reduction": create("reduction", reduction),
             "target": target,
             "positions": positions,
+            "after": None if after is None else check_after(after),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -82,7 +92,8 @@ class Policy:
         Raises:
             InvalidValueError: a component is not registered, so it has no name.
         """
-        values: dict[str, Any] = {"keep": self.keep, "target": self.target, "positions": self.positions}
+        after = list(self.after) if isinstance(self.after, tuple) else self.after
+        values: dict[str, Any] = {"keep": self.keep, "target": self.target, "positions": self.positions, "after": after}
         for kind in ("scorer", "aggregator", "selector", "reduction"):
             component = getattr(self, kind)
             spec = default_registry().spec_of(kind, component)
@@ -119,6 +130,8 @@ class Policy:
             parts["target"] = self.target
         if self.positions != DEFAULT_POSITIONS:
             parts["positions"] = self.positions
+        if self.after is not None:
+            parts["after"] = self.after
         return f"Policy({', '.join(f'{name}={value!r}' for name, value in parts.items())})"
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from tokprune.functional import kept_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,9 +16,10 @@ class Report:
 
     Attributes:
         kept: bool `[image token]`, True for target tokens that stayed.
-        scores: float `[image token]`, the score that decided.
-        length_before: sequence length that would have entered the language model.
-        length_after: sequence length that did.
+        scores: float `[image token]`, the score that decided; where tokens leave in several steps, each token's last.
+        length_before: length of the sequence that would have gone on: into the language model, or through the rest of
+            the image encoder.
+        length_after: length of the one that did.
         sizes: how many original tokens each target token stands for after merging `[image token]`, or None.
         backend: which implementation counted the votes.
     """
@@ -39,3 +43,29 @@ class Report:
             f"Report({self.kept.shape[0]} images, kept {kept} of {self.kept.shape[1]} tokens each, "
             f"sequence {self.length_before} -> {self.length_after}, backend {self.backend!r})"
         )
+
+
+def latest_scores(steps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The last score that each token was given.
+
+    Args:
+        steps: kept (bool) and scores of every step, `[batch token]`; each step is about the tokens that the step before
+            kept, in their order, the same number for every image.
+
+    Returns:
+        `[batch token]`, for the tokens of the first step.
+
+    Example:
+        >>> import torch
+        >>> first = torch.tensor([[True, False, True]]), torch.tensor([[0.5, 0.1, 0.9]])
+        >>> latest_scores([first, (torch.tensor([[True, False]]), torch.tensor([[0.7, 0.3]]))])
+        tensor([[0.7000, 0.1000, 0.3000]])
+    """
+    (kept, scores), *later = steps
+    alive = None
+    for next_kept, next_scores in later:
+        stays = kept_index(kept, next_kept.shape[1])
+        alive = stays if alive is None else alive.gather(1, stays)
+        scores = scores.scatter(1, alive.to(scores.device), next_scores.to(scores))
+        kept = next_kept
+    return scores

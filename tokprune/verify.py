@@ -1,7 +1,8 @@
-"""The proof behind `handle.check`: keep=1.0 is bit-identical, and fewer tokens really enter the language model."""
+"""The proof behind `handle.check`: keep=1.0 is bit-identical, and fewer tokens really go on."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError
 from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.keep import Keep
 from tokprune.signal import Signal
 
 
@@ -19,11 +21,11 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
         raise TokpruneError("check compares outputs bit for bit, so dropout must be off: call model.eval() first")
     plain = _logits(model, inputs)
 
-    def keep_all(signal: Signal) -> Tensor:
+    def keep_all(signal: Signal, keep: Keep | None = None) -> Tensor:
         return torch.ones(signal.shape, dtype=torch.bool, device=plain.device)
 
     seen: list[Observed] = []
-    everything = Cut(cut.target, cut.needs, keep_all, cut.reduction, cut.positions)
+    everything = replace(cut, choose=keep_all, keep=1.0)
     attachment = adapter.attach(model, everything, seen.append, owner)
     try:
         same = _logits(model, inputs)
@@ -38,7 +40,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     entered: set[int] = set()
     attachment = adapter.attach(model, cut, seen.append, owner)
     spy = _Spy(seen, entered)
-    spies = [m.register_forward_pre_hook(spy, with_kwargs=True) for m in model.modules() if m is not model]
+    spies = [m.register_forward_pre_hook(spy, with_kwargs=True) for m in attachment.reader.modules()]
     try:
         _logits(model, inputs)
     finally:
@@ -49,23 +51,20 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     if told.length_after not in entered or (told.length_after < told.length_before and told.length_before in entered):
         raise TokpruneError(
             f"the cut reports {told.length_before} -> {told.length_after} tokens, but sequences of {sorted(entered)} "
-            "tokens entered the language model"
+            f"tokens entered the {type(attachment.reader).__name__}"
         )
 
 
 class _Spy:
-    """Notes the lengths of the embedding sequences that enter submodules once the cut has happened.
-
-    Before it, an image encoder may well take as many tokens as the prompt has.
-    """
+    """Notes the lengths of the sequences that enter a module, and its submodules, once the cut has happened."""
 
     def __init__(self, seen: list[Observed], lengths: set[int]) -> None:
         self.seen, self.lengths = seen, lengths
 
-    def __call__(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        embeds = kwargs.get("inputs_embeds")
-        if self.seen and isinstance(embeds, Tensor):
-            self.lengths.add(embeds.shape[1])
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sequences = (kwargs.get(name) for name in ("inputs_embeds", "encoder_hidden_states"))
+        if self.seen:
+            self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))
 
 
 def _logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:

@@ -20,6 +20,7 @@ VARIANTS = {
     "catp-weighted": ["layers=first", "layers=[0,2]", "weighting=share"],
     "focus": ["layers=first", "layers=last", "layers=[1]"],
     "random": ["seed=1"],
+    "received-attention": ["layers=all", "layers=first", "layers=[0,3]"],
     "self-attention": ["layers=first", "layers=last", "layers=[0,3]"],
     "sum": ["backend=reference"],
 }

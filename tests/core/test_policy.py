@@ -30,6 +30,7 @@ POLICIES = st.builds(
     reduction=st.sampled_from(["prune", "merge", "mask"]),
     target=st.sampled_from([None, "query", "image"]),
     positions=st.sampled_from(["compact", "preserve"]),
+    after=st.sampled_from([None, 13, 0.5, 1.0, (3, 6), "every"]),
 )
 
 
@@ -67,6 +68,9 @@ def test_other_choices_make_another_policy():
         Policy(reduction="mask"),
         Policy(target="query"),
         Policy(positions="preserve"),
+        Policy(after=0.5),
+        Policy(after=1),
+        Policy(after="every"),
     ]
     assert len(set(policies)) == len(policies)
 
@@ -98,6 +102,7 @@ def test_what_is_written_down_is_complete():
         "reduction": "prune",
         "target": None,
         "positions": Policy().positions,
+        "after": None,
     }
 
 
@@ -112,6 +117,7 @@ def test_a_policy_is_frozen():
         ({"keep": 0}, "keep=0 would keep no token"),
         ({"keep": True}, "keep must be a number"),
         ({"positions": "packed"}, "positions must be 'compact' or 'preserve', got 'packed'"),
+        ({"after": 0}, "after=0 names no layers; give a share of the encoder's depth"),
         ({"target": 3}, "target must be a name such as 'query', got 3"),
         ({"scorer": scorers.CatpVote}, "is a class"),
         ({"scorer": None}, "is not a scorer"),

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 
 import tokprune
+from tokprune.registry import default_registry
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,3 +33,7 @@ class _Chosen:
 
     def __call__(self, scores, keep):
         return scores > 0
+
+
+QUERY_SCORERS = [entry.name for entry in default_registry().entries("scorer") if not hasattr(entry.cls, "targets")]
+"""The scorers that work on query tokens."""

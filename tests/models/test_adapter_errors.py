@@ -60,9 +60,9 @@ REFUSED = {
         "does not fit a Linear",
     ),
     "unknown target": (
-        lambda m: tokprune.apply(m, target="image"),
+        lambda m: tokprune.apply(m, target="audio"),
         AdapterError,
-        "cannot cut target 'image'.*its targets: 'query'",
+        "cannot cut target 'audio'.*its targets: 'query', 'image'",
     ),
     "missing signal": (
         lambda m: tokprune.apply(m, scorer=NeedsGrid()),

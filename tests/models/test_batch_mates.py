@@ -6,13 +6,14 @@ import torch
 import tokprune
 
 from .calls import answer, generate, logits
+from .keeping import QUERY_SCORERS
 from .prompts import prompts, row_of
 from .tiny_blip2 import PAD
 
 ONE_EACH = (1, 1, 1)
 
 
-@pytest.mark.parametrize("scorer", tokprune.list_scorers())
+@pytest.mark.parametrize("scorer", QUERY_SCORERS)
 def test_what_is_kept_does_not_depend_on_batch_mates(model, kind, scorer):
     inputs = prompts(kind, images=ONE_EACH, pads=(0, 3, 1))
     with tokprune.apply(model, scorer=scorer, keep=3) as handle:

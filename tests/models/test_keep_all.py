@@ -6,6 +6,7 @@ import torch
 import tokprune
 
 from .calls import MODES, generate, logits
+from .keeping import QUERY_SCORERS
 from .prompts import BATCHES, prompts
 
 TREATMENTS = [
@@ -42,7 +43,7 @@ def test_keeping_all_tokens_changes_nothing_under_any_treatment(model, inputs, t
         assert torch.equal(generate(model, inputs), before[1])
 
 
-@pytest.mark.parametrize("scorer", tokprune.list_scorers())
+@pytest.mark.parametrize("scorer", QUERY_SCORERS)
 def test_keeping_all_tokens_changes_nothing_under_any_scorer(model, inputs, scorer):
     before = logits(model, inputs)
     with tokprune.apply(model, scorer=scorer, keep=8):

@@ -258,10 +258,11 @@ def test_a_hook_added_while_pruned_stays_after_removal(fresh, inputs):
     assert len(calls) == 1
 
 
-def test_a_selector_that_keeps_nothing_of_every_image_is_harmless(model, inputs):
+def test_a_selector_that_breaks_its_promise_is_caught_and_leaves_nothing_behind(model, inputs):
     before = logits(model, inputs)
-    with tokprune.apply(model, selector=ShapelessSelector()):
-        assert logits(model, inputs).isfinite().all()
+    message = "promises the same number .*expected 4 each, got \\[0, 0\\]"
+    with tokprune.apply(model, selector=ShapelessSelector()), pytest.raises(InvalidValueError, match=message):
+        logits(model, inputs)
     assert torch.equal(logits(model, inputs), before)
 
 

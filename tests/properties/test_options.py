@@ -28,9 +28,9 @@ CAN_DIFFER = [
 EVERYTHING = ("tokens", "cross_attention", "self_attention", "encoder_attention")
 
 
-def kept(scorer, **options):
+def kept(scorer, target="query", **options):
     """What a policy keeps of the largest made-up image, from one token to all."""
-    *_, observed = observations()
+    *_, observed = observations(target=target)
     signal = observed.signal(EVERYTHING)
     return [kept_set(hold_election(Policy(scorer, k, **options), signal)[0]) for k in (1, 2, 4, 8, 16, 24)]
 
@@ -38,6 +38,13 @@ def kept(scorer, **options):
 @pytest.mark.parametrize(("one", "other"), CAN_DIFFER)
 def test_an_option_can_change_what_is_kept(one, other):
     assert kept(one) != kept(other)
+
+
+@pytest.mark.parametrize("layers", ["all", "first", "[0,2]"])
+def test_other_layers_of_the_encoder_can_keep_other_tokens(layers):
+    last = kept("received-attention", target="image")
+    assert last != kept(f"received-attention:layers={layers}", target="image")
+    assert last == kept("received-attention:layers=last", target="image")
 
 
 @pytest.mark.parametrize("aggregator", ["sum", "mean", "max", "plurality", "copeland"])

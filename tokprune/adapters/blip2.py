@@ -1,4 +1,4 @@
-"""BLIP-2: query tokens between the Q-Former and the language model."""
+"""BLIP-2: query tokens between the Q-Former and the language model, image tokens inside the image encoder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from typing import Any
 from torch import nn
 
 from tokprune.adapters.delegated import DelegatedCut
+from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.family import DelegatedFamily
+from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
+from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 
 
 @dataclass(frozen=True)
 class Blip2:
-    """BLIP-2 with OPT, T5 or Flan-T5: prunes the query tokens that enter the language model.
+    """BLIP-2 with OPT, T5 or Flan-T5: prunes the query tokens that enter the language model, and the image tokens
+    inside the image encoder.
 
     Signals of target "query": `tokens` (Q-Former outputs before the projection), `cross_attention` (image tokens,
     [CLS] included, vote for query tokens), `self_attention` (query tokens vote for each other), `encoder_attention`
     (image tokens vote for each other) and `text`.
+
+    Signals of target "image", all taken where the encoder is cut: `tokens` (the layer's output), `encoder_attention`
+    and `self_attention` (image tokens and [CLS] vote for image tokens, in the layers since the last cut) and `grid`.
+    [CLS] is protected.
     """
 
     def matches(self, model: nn.Module) -> bool:
@@ -32,11 +40,16 @@ class Blip2:
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Targets and their signals."""
-        return {"query": ("tokens", "cross_attention", "self_attention", "encoder_attention", "text")}
+        query = ("tokens", "cross_attention", "self_attention", "encoder_attention", "text")
+        return {"query": query, "image": ENCODER_SIGNALS}
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
-        """Cut the query tokens where the language model takes over."""
-        return DelegatedCut(model, blip2_family(model), cut, done, owner)
+        """Cut the query tokens where the language model takes over, the image tokens between the encoder's layers."""
+        if cut.target == "image":
+            return LayerCut(model, blip2_encoder(model), cut, done, owner)
+        if cut.target == "query":
+            return DelegatedCut(model, blip2_family(model), cut, done, owner)
+        raise AdapterError(f"adapter 'blip2' has no target {cut.target!r}; its targets: 'query', 'image'")
 
 
 def blip2_family(model: nn.Module) -> DelegatedFamily:
@@ -72,7 +85,39 @@ def blip2_family(model: nn.Module) -> DelegatedFamily:
         )
         for index in range(qformer.num_hidden_layers)
     ]
-    encoder_attention = [
+    return DelegatedFamily(
+        name="blip2",
+        sources={
+            "cross_attention": cross_attention,
+            "self_attention": self_attention,
+            "encoder_attention": encoder_attention(vision),
+        },
+        vectors="language_projection",
+        language_model="language_model",
+        query_tokens=config.num_query_tokens,
+        image_argument="pixel_values",
+        image_token_id=config.image_token_id,
+    )
+
+
+def blip2_encoder(model: nn.Module) -> EncoderFamily:
+    """Module paths and sizes of the image encoder of one BLIP-2."""
+    config: Any = model.config
+    vision = config.vision_config
+    return EncoderFamily(
+        name="blip2",
+        encoder="vision_model",
+        layers=[f"vision_model.encoder.layers.{index}" for index in range(vision.num_hidden_layers)],
+        attention=encoder_attention(vision),
+        protected=1,
+        patch_size=vision.patch_size,
+        reader="qformer",
+    )
+
+
+def encoder_attention(vision: Any) -> list[AttentionSource]:
+    """The self-attention of the image encoder, layer by layer."""
+    return [
         AttentionSource(
             "encoder_attention",
             index,
@@ -83,16 +128,3 @@ def blip2_family(model: nn.Module) -> DelegatedFamily:
         )
         for index in range(vision.num_hidden_layers)
     ]
-    return DelegatedFamily(
-        name="blip2",
-        sources={
-            "cross_attention": cross_attention,
-            "self_attention": self_attention,
-            "encoder_attention": encoder_attention,
-        },
-        vectors="language_projection",
-        language_model="language_model",
-        query_tokens=config.num_query_tokens,
-        image_argument="pixel_values",
-        image_token_id=config.image_token_id,
-    )

@@ -13,22 +13,28 @@ from torch import Tensor
 from tokprune.votes import AttentionVotes
 
 
-@dataclass
-class Call:
-    """What one call of the outer model has observed so far."""
+@dataclass(kw_only=True)
+class Observation:
+    """What the hooks have seen so far in one call."""
 
-    placeholders: Tensor | None = None
-    """bool `[row sequence]`: where the image tokens go, or None if the model builds the prompt itself."""
-    input_ids: Tensor | None = None
-    labels: Tensor | None = None
-    loss_options: dict[str, Any] = field(default_factory=dict)
     vectors: Tensor | None = None
     """The target tokens' vectors `[image token dim]`."""
     halves: dict[tuple[str, int], dict[str, Tensor]] = field(default_factory=dict)
     """Queries or keys of a layer whose other half has not come yet."""
     votes: dict[str, dict[int, AttentionVotes]] = field(default_factory=dict)
     done: bool = False
-    """The cut has happened: decode steps and inner forwards are left alone."""
+    """The cut has happened: what comes later is left alone."""
+
+
+@dataclass(kw_only=True)
+class Call(Observation):
+    """One call of a model whose prompt is cut where its language model takes over."""
+
+    placeholders: Tensor | None = None
+    """bool `[row sequence]`: where the image tokens go, or None if the model builds the prompt itself."""
+    input_ids: Tensor | None = None
+    labels: Tensor | None = None
+    loss_options: dict[str, Any] = field(default_factory=dict)
     rows: Any = None
     """`Rows` that were kept, or None if nothing was cut."""
     label_rows: Any = None
@@ -39,20 +45,20 @@ class Call:
     """Position ids with gaps are in use."""
 
 
-_CALLS: ContextVar[Mapping[int, Call]] = ContextVar("tokprune_calls", default=MappingProxyType({}))
+_CALLS: ContextVar[Mapping[int, Any]] = ContextVar("tokprune_calls", default=MappingProxyType({}))
 
 
-def current_call(owner: object) -> Call | None:
+def current_call(owner: object) -> Any:
     """The call of `owner` that is under way in this context, or None."""
     return _CALLS.get().get(id(owner))
 
 
-def enter_call(owner: object, call: Call) -> None:
+def enter_call(owner: object, call: Observation) -> None:
     """Begin a call of `owner`. One that an interrupt left behind is replaced."""
     _CALLS.set({**_CALLS.get(), id(owner): call})
 
 
-def leave_call(owner: object) -> Call | None:
+def leave_call(owner: object) -> Any:
     """End the call of `owner` and return it; None if there is none."""
     calls = dict(_CALLS.get())
     call = calls.pop(id(owner), None)

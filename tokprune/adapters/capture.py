@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tokprune.adapters.calls import Call, current_call
+from tokprune.adapters.calls import Observation, current_call
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.sources import AttentionSource
 from tokprune.compiled import unwrap_compiled
@@ -26,7 +26,7 @@ class Capture:
         owner: whose calls are observed.
         model: the whole model.
         sources: the layers to capture.
-        vectors: path of the module whose input is the target tokens' vectors.
+        vectors: path of the module whose input is the target tokens' vectors, or None to leave them alone.
         watched: paths of other modules that must stay the ones they were, too.
     """
 
@@ -35,11 +35,13 @@ class Capture:
         owner: object,
         model: nn.Module,
         sources: Sequence[AttentionSource],
-        vectors: str,
+        vectors: str | None = None,
         watched: Sequence[str] = (),
     ) -> None:
         self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
-        paths = {path for source in sources for path, _ in source.modules} | {vectors, *watched}
+        paths = {path for source in sources for path, _ in source.modules} | set(watched)
+        if vectors is not None:
+            paths.add(vectors)
         self.modules = {path: module_at(model, path) for path in sorted(paths)}
 
     def install(self, undo: list[Any]) -> None:
@@ -48,7 +50,8 @@ class Capture:
             for path, parts in source.modules:
                 hook = partial(self._on_projection, source, parts)
                 undo.append(self.modules[path].register_forward_hook(hook))
-        undo.append(self.modules[self.vectors].register_forward_pre_hook(self._on_vectors))
+        if self.vectors is not None:
+            undo.append(self.modules[self.vectors].register_forward_pre_hook(self._on_vectors))
 
     def verify(self) -> None:
         """Raise `AdapterError` if a hooked module is no longer the one in the model (LoRA, quantisation, a swap)."""
@@ -73,13 +76,14 @@ class Capture:
         if call is not None and not call.done:
             call.vectors = args[0].detach()
 
-    def layer_votes(self, call: Call, signal: str, count: int) -> LayerVotes:
-        """What was observed of `signal`, of `count` layers in all; complete, or an error."""
+    def layer_votes(self, call: Observation, signal: str, layers: Sequence[int]) -> LayerVotes:
+        """What was observed of `signal` in `layers`, counted from the first of them; complete, or an error."""
         seen = call.votes.get(signal, {})
-        missing = sorted({s.layer for s in self.sources if s.signal == signal} - set(seen))
+        missing = sorted({s.layer for s in self.sources if s.signal == signal and s.layer in layers} - set(seen))
         if missing:
             raise UnsupportedCallError(
                 f"layers {missing} of {signal!r} did not run in this call, so they could not vote. This happens when "
                 "the model was compiled before tokprune.apply, or is given features that were computed earlier"
             )
-        return LayerVotes(seen, count, signal)
+        found = {index: seen[layer] for index, layer in enumerate(layers) if layer in seen}
+        return LayerVotes(found, len(layers), signal)

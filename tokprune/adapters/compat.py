@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from torch import nn
+
 
 def shift_length_limits(kwargs: dict[str, Any], model_config: Any, dropped: int) -> dict[str, Any]:
     """Let `max_length` and `min_length` of a decoder-only `generate` mean the same number of new tokens as before.
@@ -26,6 +28,13 @@ def shift_length_limits(kwargs: dict[str, Any], model_config: Any, dropped: int)
         elif _limit(model_config, limit) and _default_is_none(model_config, limit):
             changed[limit] = max(_limit(model_config, limit) - dropped, 0)
     return changed
+
+
+def recomputes_hooks(layer: nn.Module) -> bool:
+    """Whether gradient checkpointing is on for `layer` and runs its hooks again in backward (releases before 5.23)."""
+    if not (layer.training and getattr(layer, "gradient_checkpointing", False)):
+        return False
+    return any("__call__" in vars(cls) for cls in type(layer).__mro__ if cls not in nn.Module.__mro__)
 
 
 def _limit(place: Any, name: str) -> Any:

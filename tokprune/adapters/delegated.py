@@ -22,7 +22,7 @@ from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.placeholders import check_placeholders
 from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
 from tokprune.adapters.prompt import PromptShortener
-from tokprune.errors import UnsupportedCallError
+from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES
@@ -40,7 +40,12 @@ class DelegatedCut:
         owner: object,
     ) -> None:
         self.model, self.family, self.done, self.owner = model, family, done, owner
-        self.language_model = module_at(model, family.language_model)
+        if cut.after is not None:
+            raise AdapterError(
+                f"adapter {family.name!r} target {cut.target!r} is cut behind the encoder, so after={cut.after!r} "
+                "means nothing here; leave it away, or choose target 'image'"
+            )
+        self.language_model = self.reader = module_at(model, family.language_model)
         sources = [
             family.sources[name][index]
             for name in ATTENTION_NAMES
@@ -94,7 +99,7 @@ class DelegatedCut:
         if self.bias is not None and torch.is_grad_enabled():
             refuse_checkpointing(self.language_model)
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
-        call = Call(self.family.placeholders(self.model, ids, embeds), ids)
+        call = Call(placeholders=self.family.placeholders(self.model, ids, embeds), input_ids=ids)
         images = arguments.get(self.family.image_argument)
         if call.placeholders is not None and images is not None:
             check_placeholders(call.placeholders, images.shape[0], self.family.query_tokens)

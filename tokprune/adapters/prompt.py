@@ -71,7 +71,7 @@ class PromptShortener:
     def _signal(self, call: Call, vectors: Tensor, embeds: Tensor, mask: Tensor, places: Tensor) -> Signal:
         needs, family = self.cut.needs, self.family
         found: dict[str, Any] = {
-            name: self.capture.layer_votes(call, name, len(family.sources[name]))
+            name: self.capture.layer_votes(call, name, range(len(family.sources[name])))
             for name in ATTENTION_NAMES
             if name in needs
         }

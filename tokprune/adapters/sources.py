@@ -25,6 +25,7 @@ class AttentionSource:
         heads: number of attention heads.
         scale: factor on the dot products.
         candidates: which side is the target, as in `AttentionVotes`.
+        protected: how many tokens at the front of the target's side are no candidates.
     """
 
     signal: str
@@ -33,6 +34,7 @@ class AttentionSource:
     heads: int
     scale: float
     candidates: Literal["query", "key"]
+    protected: int = 0
 
     @property
     def slot(self) -> tuple[str, int]:
@@ -51,4 +53,11 @@ class AttentionSource:
 
     def votes(self, halves: dict[str, Tensor]) -> AttentionVotes:
         """Lazy votes of this layer."""
-        return AttentionVotes(halves["query"], halves["key"], self.scale, candidates=self.candidates, layer=self.layer)
+        return AttentionVotes(
+            halves["query"],
+            halves["key"],
+            self.scale,
+            candidates=self.candidates,
+            layer=self.layer,
+            protected=self.protected,
+        )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from tokprune.fit import adapter_for, choose_target
+from tokprune.fit import adapter_for, choose_target, missing_needs
 from tokprune.registry import default_registry
 
 
 def missing_signals(model: nn.Module, target: str | None = None) -> dict[str, tuple[str, ...]]:
-    """Scorer name -> the signals it needs and the model's adapter does not offer; empty for scorers that fit.
+    """Scorer name -> what it needs and the model's adapter does not offer; empty for scorers that fit.
 
     Args:
         model: The model.
@@ -19,9 +19,9 @@ def missing_signals(model: nn.Module, target: str | None = None) -> dict[str, tu
         AdapterError: No adapter knows the model, or its adapter does not know the target.
     """
     adapter = adapter_for(model)
-    offered = adapter.offers(model)[choose_target(model, adapter, target)]
-    needs: dict[str, tuple[str, ...]] = {e.name: e.cls.needs for e in default_registry().entries("scorer")}  # type: ignore[attr-defined]
-    return {name: tuple(signal for signal in needed if signal not in offered) for name, needed in needs.items()}
+    chosen = choose_target(model, adapter, target)
+    offered = adapter.offers(model)[chosen]
+    return {e.name: missing_needs(e.cls, chosen, offered) for e in default_registry().entries("scorer")}
 
 
 def fitting_scorers(model: nn.Module, target: str | None = None) -> list[str]:

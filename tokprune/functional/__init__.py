@@ -7,7 +7,7 @@ from tokprune.functional.attention import attention_probabilities, received_atte
 from tokprune.functional.borda import average_ranks, borda_scores, catp_scores
 from tokprune.functional.majority import copeland_scores, pairwise_margins, plurality_scores
 from tokprune.functional.merging import merge_tokens
-from tokprune.functional.selection import top_k, top_p
+from tokprune.functional.selection import kept_index, top_k, top_p
 from tokprune.functional.sums import exact_sum
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "catp_scores",
     "copeland_scores",
     "exact_sum",
+    "kept_index",
     "merge_tokens",
     "pairwise_margins",
     "plurality_scores",

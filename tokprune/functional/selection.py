@@ -33,6 +33,24 @@ def top_k(scores: Tensor, keep: Keep) -> Tensor:
     return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, best, True)
 
 
+def kept_index(kept: Tensor, count: int) -> Tensor:
+    """Indices of the kept tokens in rising order, `[batch count]`, where every row keeps `count`.
+
+    The count comes from outside, so nothing waits for the device. Rows that keep fewer go on with dropped tokens.
+
+    Args:
+        kept: bool `[batch token]`.
+        count: number of True values in each row.
+
+    Example:
+        >>> kept_index(torch.tensor([[True, False, True], [False, True, True]]), 2)
+        tensor([[0, 2],
+                [1, 2]])
+    """
+    check_dims("kept_index", "kept", kept, "batch token")
+    return (~kept).to(torch.uint8).sort(dim=1, stable=True).indices[:, :count]
+
+
 def top_p(scores: Tensor, keep: Keep) -> Tensor:
     """Keep the smallest set of best tokens that holds the share `keep` of all scores: a different count per row.
 

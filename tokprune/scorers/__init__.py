@@ -7,7 +7,19 @@ from tokprune.scorers.first import First
 from tokprune.scorers.focus import Focus
 from tokprune.scorers.l2_norm import L2Norm
 from tokprune.scorers.random import Random
+from tokprune.scorers.received_attention import ReceivedAttention
 from tokprune.scorers.self_attention import SelfAttention
 from tokprune.scorers.stride import Stride
 
-__all__ = ["CatpVote", "CatpWeighted", "Distinct", "First", "Focus", "L2Norm", "Random", "SelfAttention", "Stride"]
+__all__ = [
+    "CatpVote",
+    "CatpWeighted",
+    "Distinct",
+    "First",
+    "Focus",
+    "L2Norm",
+    "Random",
+    "ReceivedAttention",
+    "SelfAttention",
+    "Stride",
+]

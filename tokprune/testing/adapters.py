@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tokprune.apply import apply
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.keep import Keep
 from tokprune.observe import observe
 from tokprune.reductions import Prune
 from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal
@@ -121,13 +122,13 @@ def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
     for target, names in adapter.offers(case.model).items():
         before, traces = case.logits(), _traces(case.model)
 
-        def broken(signal: Signal) -> Tensor:
+        def broken(signal: Signal, keep: Keep | None = None) -> Tensor:
             raise KeyboardInterrupt
 
         def done(observed: Observed) -> None:
             pass
 
-        cut = Cut(target, {names[0]: "all"}, broken, Prune(), "compact")
+        cut = Cut(target, {names[0]: "all"}, broken, Prune(), "compact", keep=1)
         attachment = adapter.attach(case.model, cut, done, object())
         try:
             case.logits()

@@ -33,13 +33,14 @@ class Setting:
         return list(observations(self.layers, self.target))
 
 
-def check_scorer(scorer: Scorer, *, layers: int = 4, target: Target = "query", by_position: bool = False) -> None:
+def check_scorer(scorer: Scorer, *, layers: int = 4, target: Target | None = None, by_position: bool = False) -> None:
     """Check that a scorer keeps the contract: everything that pruning a real model relies on.
 
     Args:
         scorer: the object, with its options.
         layers: how many layers the made-up models have; more than the highest layer index that `scorer` reads.
-        target: the target that it is meant for, "query" or "image".
+        target: the target that it is meant for, "query" or "image"; None takes the first of its own `targets`, and
+            "query" if it names none.
         by_position: True for a scorer that looks at where a token stands (first, stride), so that other tokens in
             the same places get other votes; it is then not asked to follow the tokens when they change places.
 
@@ -50,7 +51,8 @@ def check_scorer(scorer: Scorer, *, layers: int = 4, target: Target = "query", b
         >>> from tokprune.scorers import L2Norm
         >>> check_scorer(L2Norm())
     """
-    check_laws("scorer", scorer, LAWS, Setting(layers, target, by_position))
+    own: tuple[Target, ...] = getattr(scorer, "targets", ("query",))
+    check_laws("scorer", scorer, LAWS, Setting(layers, target or own[0], by_position))
 
 
 def votes_of(scorer: Scorer, observed: Observation) -> list[Votes]:

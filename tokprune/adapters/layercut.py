@@ -1,0 +1,193 @@
+"""Seam S4: cut between two layers of an encoder, once or in several steps.
+
+The layers that follow, and whoever reads the encoder's output, get the shorter sequence. Image tokens carry their
+position since before the first layer, so there is nothing to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.compat import recomputes_hooks
+from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.modules import module_at
+from tokprune.adapters.sources import AttentionSource
+from tokprune.after import falling_counts, layers_before
+from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.functional import kept_index
+from tokprune.interfaces import Cut, Observed
+from tokprune.layers import layer_indices
+from tokprune.signal import Signal
+
+ENCODER_SIGNALS = ("tokens", "encoder_attention", "self_attention", "grid")
+"""What is observed at the cut; both attentions are that of the encoder's layers, [CLS] voting too."""
+
+_ATTENTION = ("encoder_attention", "self_attention")
+
+
+@dataclass(kw_only=True)
+class Encoding(Observation):
+    """One call of the encoder."""
+
+    grid: tuple[int, int] | None = None
+    step: int = 0
+    """How many cuts have happened."""
+    counts: tuple[int, ...] = ()
+    """How many target tokens stay after each cut."""
+    alive: Tensor | None = None
+    """Which of the original target tokens are left, int `[image token]`; None while all are."""
+    sizes: Tensor | None = None
+    choices: list[Tensor] = field(default_factory=list)
+
+
+class LayerCut:
+    """A cut of the image tokens inside an encoder that an `EncoderFamily` describes."""
+
+    def __init__(
+        self, model: nn.Module, family: EncoderFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
+    ) -> None:
+        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        depth = len(family.layers)
+        self.places = layers_before(family.after if cut.after is None else cut.after, depth)
+        self._refuse()
+        self.encoder = module_at(model, family.encoder)
+        self.reader = module_at(model, family.reader)
+        self.layers = [module_at(model, family.layers[place - 1]) for place in self.places]
+        watched = (family.encoder, *(family.layers[place - 1] for place in self.places))
+        self.capture = Capture(self, model, self._sources(), watched=watched)
+        self._undo: list[Any] = []
+        try:
+            self._install()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _refuse(self) -> None:
+        where = f"adapter {self.family.name!r} target {self.cut.target!r}"
+        if not self.cut.reduction.removes:
+            raise AdapterError(
+                f"{where}: reduction {self.cut.reduction!r} hides tokens from attention, and the encoder's attention "
+                "takes no mask; use 'prune' or 'merge'"
+            )
+        if self.cut.keep is None:
+            raise AdapterError(
+                f"{where}: the selector may keep different numbers of tokens for the images of a batch, and the "
+                "encoder has no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
+            )
+        if "grid" in self.cut.needs and len(self.places) > 1:
+            raise AdapterError(
+                f"{where}: 'grid' is only known at the first of {len(self.places)} cuts, afterwards tokens are missing "
+                "from it; cut once, such as after=0.33"
+            )
+
+    def _sources(self) -> list[AttentionSource]:
+        """The layers to capture: those asked for, counted anew between any two cuts."""
+        found = []
+        for begin, end in zip((0, *self.places), self.places, strict=False):
+            for name in _ATTENTION:
+                if name in self.cut.needs:
+                    chosen = layer_indices(self.cut.needs[name], end - begin)
+                    found += [replace(self.family.attention[begin + index], signal=name) for index in chosen]
+        return [replace(source, protected=self.family.protected) for source in found]
+
+    def _install(self) -> None:
+        undo = self._undo
+        undo.append(self.encoder.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
+        undo.append(self.encoder.register_forward_hook(self._end, always_call=True))
+        self.capture.install(undo)
+        for step, layer in enumerate(self.layers):
+            undo.append(layer.register_forward_hook(partial(self._on_layer, step)))
+
+    def remove(self) -> None:
+        """Take every hook off the model; calling it again does nothing."""
+        while self._undo:
+            self._undo.pop().remove()
+
+    def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.capture.verify()
+        if torch.is_grad_enabled() and any(recomputes_hooks(layer) for layer in self.layers):
+            raise UnsupportedCallError(
+                "gradient checkpointing in this release of transformers runs each layer's hooks again in backward, "
+                "where the tokens that were chosen are no longer known; switch it off, or install a newer transformers"
+            )
+        images = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 4]
+        size = self.family.patch_size
+        grid = (images[0].shape[2] // size, images[0].shape[3] // size) if images else None
+        enter_call(self, Encoding(grid=grid))
+
+    def _end(self, encoder: nn.Module, args: Any, output: Any) -> None:
+        leave_call(self)
+
+    def _on_layer(self, step: int, layer: nn.Module, args: Any, output: Any) -> Any:
+        call = current_call(self)
+        if call is None or call.step != step:
+            return None
+        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        shorter = self._shorten(call, hidden)
+        if shorter is hidden:
+            return None
+        return (shorter, *output[1:]) if isinstance(output, tuple) else shorter
+
+    def _shorten(self, call: Encoding, hidden: Tensor) -> Tensor:
+        protected = self.family.protected
+        tokens = hidden[:, protected:]
+        images, before = tokens.shape[:2]
+        several = len(self.places) > 1
+        if not call.step:
+            call.counts = falling_counts(self.cut.keep or 1.0, before, len(self.places))
+        count = call.counts[call.step]
+        signal = self._signal(call, tokens)
+        kept = self.cut.choose(signal, count) if several else self.cut.choose(signal)
+        call.choices.append(kept)
+        call.votes.clear()  # queries and keys of the layers: not needed any more
+        call.step += 1
+        shorter = hidden
+        if count < before:
+            kept = kept.to(hidden.device)
+            if self.cut.reduction.reads_tokens:
+                tokens, call.sizes = self.cut.reduction(tokens, kept, call.sizes)
+            stays = kept_index(kept, count)
+            call.alive = stays if call.alive is None else call.alive.gather(1, stays)
+            call.sizes = None if call.sizes is None else call.sizes.gather(1, stays)
+            rows = stays[..., None].expand(-1, -1, hidden.shape[-1])
+            shorter = torch.cat([hidden[:, :protected], tokens.gather(1, rows)], dim=1)
+        if call.step == len(self.places):
+            call.done = True
+            self.done(self._observed(call, images, shorter.shape[1]))
+        return shorter
+
+    def _signal(self, call: Encoding, tokens: Tensor) -> Signal:
+        begin, end = (0, *self.places)[call.step], self.places[call.step]
+        found: dict[str, Any] = {
+            name: self.capture.layer_votes(call, name, range(begin, end))
+            for name in _ATTENTION
+            if name in self.cut.needs
+        }
+        if "tokens" in self.cut.needs:
+            found["tokens"] = tokens.detach()
+        if "grid" in self.cut.needs:
+            found["grid"] = call.grid
+        return Signal(
+            **found,
+            shape=(tokens.shape[0], tokens.shape[1]),
+            source=f"adapter {self.family.name!r} target {self.cut.target!r}",
+        )
+
+    def _observed(self, call: Encoding, images: int, length: int) -> Observed:
+        """What was done, told of the tokens that there were before the first cut."""
+        first = call.choices[0]
+        kept, sizes = first, None
+        if call.alive is not None:
+            alive = call.alive.to(first.device)
+            kept = torch.zeros_like(first).scatter(1, alive, True)
+            if call.sizes is not None:
+                sizes = torch.zeros_like(first, dtype=torch.float32).scatter(1, alive, call.sizes.to(first.device))
+        return Observed(kept, first.shape[1] + self.family.protected, length, sizes, tuple(call.choices))
