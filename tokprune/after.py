@@ -39,7 +39,9 @@ def check_after(after: object) -> After:
 
 
 def _is_number_of_layers(value: object) -> TypeGuard[int]:
-    return isinstance(value, Integral) and type(value) is not bool and int(value) >= 1
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return False
+    return int(value) >= 1
 
 
 def layers_before(after: After, depth: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tokprune.adapters.hostcopy import HostCopy
 from tokprune.votes import AttentionVotes
 
 
@@ -32,6 +33,10 @@ class Call(Observation):
 
     placeholders: Tensor | None = None
     """bool `[row sequence]`: where the image tokens go, or None if the model builds the prompt itself."""
+    images: int | None = None
+    """How many images came with the call."""
+    counts: HostCopy | None = None
+    """Placeholders in each row."""
     input_ids: Tensor | None = None
     labels: Tensor | None = None
     loss_options: dict[str, Any] = field(default_factory=dict)

@@ -17,9 +17,9 @@ from tokprune.adapters.calls import Call, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import shift_length_limits
 from tokprune.adapters.family import DelegatedFamily
+from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.loss import shorter_loss
 from tokprune.adapters.modules import MethodShim, module_at
-from tokprune.adapters.placeholders import check_placeholders
 from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
 from tokprune.adapters.prompt import PromptShortener
 from tokprune.errors import AdapterError, UnsupportedCallError
@@ -101,8 +101,11 @@ class DelegatedCut:
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
         call = Call(placeholders=self.family.placeholders(self.model, ids, embeds), input_ids=ids)
         images = arguments.get(self.family.image_argument)
-        if call.placeholders is not None and images is not None:
-            check_placeholders(call.placeholders, images.shape[0], self.family.query_tokens)
+        call.images = None if images is None else images.shape[0]
+        if call.placeholders is not None:
+            call.counts = HostCopy(call.placeholders.sum(dim=1))
+            if call.counts.here:
+                self.prompt.check(call)  # else when the counts are needed: by then they have arrived
         enter_call(self, call)
         return call
 

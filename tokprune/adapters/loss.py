@@ -29,8 +29,9 @@ def shorter_loss(model: nn.Module, output: Any, call: Call) -> Any:
         if missing:
             labels[:, missing] = IGNORED  # the first label was never predicted: nothing came before it
         labels = call.label_rows.take(labels, IGNORED)
-        first = call.label_rows.valid.to(labels.device).long().argmax(dim=1, keepdim=True)
-        labels.scatter_(1, first, IGNORED)  # the same holds for a row that padding was put in front of
+        if call.label_rows.valid is not None:  # the same holds for a row that padding was put in front of
+            first = call.label_rows.valid.to(labels.device).long().argmax(dim=1, keepdim=True)
+            labels.scatter_(1, first, IGNORED)
         if call.rows is None:  # tokens were hidden, not removed
             logits = call.label_rows.take(logits, 0.0)
     logits = logits[:, -labels.shape[1] :]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
 
 from tokprune.errors import UnsupportedCallError
 
 
-def check_placeholders(placeholders: Tensor, images: int, query_tokens: int) -> None:
+def check_placeholders(counts: Sequence[int], images: int, query_tokens: int) -> None:
     """Raise `UnsupportedCallError` unless every row has whole groups of placeholders, one group per image in all.
 
     Models compare totals at best: at batch 2, a row with too many and a row with too few silently get each other's
     features.
 
     Args:
-        placeholders: bool `[row sequence]`.
+        counts: placeholders in each row.
         images: number of images in the call.
         query_tokens: placeholders that each image needs.
     """
-    counts = placeholders.sum(dim=1).tolist()
     broken = [row for row, count in enumerate(counts) if count % query_tokens]
     if broken:
         row = broken[0]

@@ -10,10 +10,13 @@ from torch import Tensor
 from tokprune.adapters.calls import Call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.family import DelegatedFamily
+from tokprune.adapters.placeholders import check_placeholders
 from tokprune.adapters.positions import compact, sequence_positions
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
+from tokprune.functional import kept_index
 from tokprune.interfaces import Cut, Observed
+from tokprune.keep import keep_count
 from tokprune.signal import ATTENTION_NAMES, Signal, Text
 
 
@@ -47,18 +50,20 @@ class PromptShortener:
             raise UnsupportedCallError(
                 "the query tokens were not computed in this call; was the model compiled before?"
             )
+        counts = self.check(call)
         places = call.placeholders.to(embeds.device)
         kept = self.cut.choose(self._signal(call, call.vectors, embeds, mask, places))
         call.done = True
         call.votes.clear()  # queries and keys of all layers: not needed any more
         length, sizes = embeds.shape[1], None
-        if not bool(kept.all()):
+        stays = torch.ones_like(places).masked_scatter(places, kept.flatten().to(places.device))
+        lengths = self._lengths(counts, kept, stays)
+        if min(lengths) < length:
             kwargs = dict(kwargs)
             if self.cut.reduction.reads_tokens:
                 embeds, sizes = self._reduce(embeds, places, kept)
-            stays = torch.ones_like(places).masked_scatter(places, kept.flatten().to(places.device))
-            kwargs.update(self._moved_positions(call, kwargs, mask, stays, generating))
-            rows = Rows.of(stays, pad="right" if self.encoder_decoder else "left")
+            rows = Rows.of(stays, "right" if self.encoder_decoder else "left", lengths)
+            kwargs.update(self._moved_positions(call, kwargs, mask, stays, rows, generating))
             if self.cut.reduction.removes:
                 kwargs.update(self._taken(rows, kwargs, embeds, mask))
                 call.rows = rows
@@ -67,6 +72,29 @@ class PromptShortener:
             if call.labels is not None:
                 call.label_rows = rows
         return kwargs, Observed(kept, length, kwargs["inputs_embeds"].shape[1], sizes)
+
+    def check(self, call: Call) -> list[int] | None:
+        """Placeholders in each row, or None where they cannot be counted yet; refused if they do not fit the images."""
+        counts = None if call.counts is None else call.counts.read()
+        if counts is not None and call.images is not None:
+            check_placeholders(counts, call.images, self.family.query_tokens)
+        return counts
+
+    def _lengths(self, counts: list[int] | None, kept: Tensor, stays: Tensor) -> list[int]:
+        """How many positions of each row stay: known beforehand, unless images may keep different numbers."""
+        if self.cut.keep is None:
+            counted: list[int] = stays.sum(dim=1).tolist()
+            return counted
+        (images, tokens), (rows, length) = kept.shape, stays.shape
+        dropped = tokens - keep_count(self.cut.keep, tokens)
+        if counts is None:
+            if images != rows:
+                raise UnsupportedCallError(
+                    f"{rows} prompts share {images} images, and which has how many cannot be read while a graph is "
+                    "recorded; give every prompt one image"
+                )
+            return [length - dropped] * rows
+        return [length - count // tokens * dropped for count in counts]
 
     def _signal(self, call: Call, vectors: Tensor, embeds: Tensor, mask: Tensor, places: Tensor) -> Signal:
         needs, family = self.cut.needs, self.family
@@ -80,10 +108,9 @@ class PromptShortener:
         if "text" in needs:
             # One prompt per image: a row with several images lends its text to each of them.
             images = (places.sum(dim=1) // family.query_tokens).to(embeds.device)
-            text = Text(embeds.detach(), mask.bool() & ~places)
-            found["text"] = Text(
-                text.embeddings.repeat_interleave(images, dim=0), text.mask.repeat_interleave(images, dim=0)
-            )
+            owner = torch.arange(places.shape[0], device=embeds.device)
+            owner = owner.repeat_interleave(images, output_size=vectors.shape[0])
+            found["text"] = Text(embeds.detach()[owner], (mask.bool() & ~places)[owner])
         return Signal(
             **found,
             shape=(vectors.shape[0], vectors.shape[1]),
@@ -91,7 +118,8 @@ class PromptShortener:
         )
 
     def _reduce(self, embeds: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = embeds[places].view(*kept.shape, embeds.shape[-1])
+        flat = kept_index(places.reshape(1, -1), kept.numel())[0]  # without asking the device how many there are
+        tokens = embeds.flatten(0, 1)[flat].view(*kept.shape, embeds.shape[-1])
         reduced, sizes = self.cut.reduction(tokens, kept.to(tokens.device))
         return embeds.masked_scatter(places[..., None], reduced.to(embeds.dtype)), sizes
 
@@ -105,7 +133,7 @@ class PromptShortener:
         return taken
 
     def _moved_positions(
-        self, call: Call, kwargs: dict[str, Any], mask: Tensor, stays: Tensor, generating: bool
+        self, call: Call, kwargs: dict[str, Any], mask: Tensor, stays: Tensor, rows: Rows, generating: bool
     ) -> dict[str, Any]:
         """Position ids (or a relative bias) where the language model's own would not be those that were asked for."""
         preserve = self.cut.positions == "preserve"
@@ -113,7 +141,7 @@ class PromptShortener:
         if self.encoder_decoder:
             if self.moves:
                 own = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-                call.bias_positions = Rows.of(stays, pad="right").take(own, 0) if preserve else compact(own, stays)
+                call.bias_positions = rows.take(own, 0) if preserve else compact(own, stays)
             return {}
         if given is None and self.cut.reduction.removes and not preserve:
             return {}
