@@ -55,7 +55,7 @@ def test_debug_lets_the_error_through(tokprune):
         (["bench", "--scorer", "catp-vote:layer=1"], "no option 'layer'"),
         (["bench", "--by-layer", "--scorer", "first"], "leave --scorer away"),
         (["answer", "--prompt", "what?"], "give --image and --prompt together"),
-        (["answer", "--image", "none.png", "--prompt", "what?"], "cannot be opened"),
+        (["answer", "--image", "none.png", "--prompt", "what?"], "--image: no image at none.png"),
         (["bench", "--dtype", "float8"], "expected one of float32"),
     ],
 )

@@ -22,8 +22,3 @@ def missing_signals(model: nn.Module, target: str | None = None) -> dict[str, tu
     chosen = choose_target(model, adapter, target)
     offered = adapter.offers(model)[chosen]
     return {e.name: missing_needs(e.cls, chosen, offered) for e in default_registry().entries("scorer")}
-
-
-def fitting_scorers(model: nn.Module, target: str | None = None) -> list[str]:
-    """Names of the registered scorers that need nothing the model's adapter does not offer, sorted."""
-    return [name for name, missing in missing_signals(model, target).items() if not missing]

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
-from PIL import Image, UnidentifiedImageError
-
+from tokprune.bench.picturefile import check_picture, open_picture
 from tokprune.errors import InvalidValueError
 from tokprune.samples import Sample
 
@@ -57,16 +56,14 @@ class QuestionFile(Sequence[Sample]):
         return self._sample(self._lines[index])
 
     def _sample(self, line: _Line) -> Sample:
-        try:
-            with Image.open(line.image) as picture:
-                image = picture.convert("RGB")
-        except (OSError, UnidentifiedImageError) as error:
-            raise InvalidValueError(f"{self.path}:{line.number}: cannot open image {line.image}: {error}") from error
+        image = open_picture(line.image, f"{self.path}:{line.number}")
         return Sample(f"line-{line.number}", image, line.question, line.answers, line.kind)
 
     def _parse(self, number: int, line: str) -> _Line:
+        where = f"{self.path}:{number}"
+
         def wrong(what: str) -> InvalidValueError:
-            return InvalidValueError(f"{self.path}:{number}: {what}")
+            return InvalidValueError(f"{where}: {what}")
 
         try:
             fields: Any = json.loads(line)
@@ -83,8 +80,7 @@ class QuestionFile(Sequence[Sample]):
         if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a.strip() for a in answers):
             raise wrong(f"'answers' must be a text or a list of texts, at least one, got {fields['answers']!r}")
         image = self.path.parent / fields["image"]
-        if not image.is_file():
-            raise wrong(f"no image at {image}")
+        check_picture(image, where)
         return _Line(number, image, fields["question"], tuple(answers), str(fields.get("kind", "")))
 
 

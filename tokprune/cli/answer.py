@@ -77,8 +77,7 @@ def answer(
 
 
 def _asked(image: Path | None, prompt: str | None, data: str, index: int) -> Sample:
-    from PIL import Image, UnidentifiedImageError
-
+    from tokprune.bench.picturefile import open_picture
     from tokprune.bench.questionfile import QuestionFile
     from tokprune.cli.data import load_samples
     from tokprune.errors import InvalidValueError
@@ -87,11 +86,7 @@ def _asked(image: Path | None, prompt: str | None, data: str, index: int) -> Sam
     if (image is None) != (prompt is None):
         raise InvalidValueError("answer: give --image and --prompt together, or neither to ask a sample of --data")
     if image is not None and prompt is not None:
-        try:
-            with Image.open(image) as picture:
-                return Sample(str(image), picture.convert("RGB"), prompt, ("",))
-        except (OSError, UnidentifiedImageError) as error:
-            raise InvalidValueError(f"--image {image}: cannot be opened: {error}") from error
+        return Sample(str(image), open_picture(image, "--image"), prompt, ("",))
     samples = QuestionFile(data) if Path(data).is_file() else load_samples(data, index + 1, seed=0)
     if index >= len(samples):
         raise InvalidValueError(f"--sample {index}: {data!r} has {len(samples)} samples, counted from 0")

@@ -121,11 +121,13 @@ def _grid(
 
 def _default_scorers(model: Any) -> list[str]:
     """All that fit. `random` is one draw of positions, good or bad luck, so it comes with three seeds."""
-    from tokprune.bench.fitting import fitting_scorers
+    from tokprune.fit import adapter_for, choose_target, fitting_scorers
 
+    adapter = adapter_for(model)
+    chosen = choose_target(model, adapter, None)
     return [
         spec
-        for name in fitting_scorers(model)
+        for name in fitting_scorers(chosen, adapter.offers(model)[chosen])
         for spec in ([name, f"{name}:seed=1", f"{name}:seed=2"] if name == "random" else [name])
     ]
 
