@@ -118,7 +118,7 @@ class Votes:
     def _weights_of(self, start: int, stop: int) -> Tensor | None:
         if self.weights is None:
             return None
-        return self.weights.unflatten(1, (self.heads, -1))[:, :, start:stop].flatten(1)
+        return self.weights.reshape(len(self.weights), self.heads, -1)[:, :, start:stop].flatten(1)
 
     def _spread(self, weights: Tensor | None) -> Tensor | None:
         if weights is not None and self.heads > 1 and weights.shape[-1] * self.heads == self.shape[1]:
@@ -240,7 +240,7 @@ class AttentionVotes(Votes):
             batch, heads = self.shape[0], self.heads
             cast = self.key.new_ones(batch, heads * (stop - start), dtype=torch.float32) if weights is None else weights
             weights = cast.new_zeros(batch, heads, self.key.shape[2])
-            weights[:, :, start:stop] = cast.unflatten(1, (heads, -1))
+            weights[:, :, start:stop] = cast.reshape(batch, heads, -1)
             weights = weights.flatten(1)
         return {
             "query": query,

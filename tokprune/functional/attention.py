@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError
+from tokprune.functional.sums import wide_dtype
 from tokprune.shapes import check_dims
 
 
@@ -31,18 +32,23 @@ def attention_probabilities(query: Tensor, key: Tensor, scale: float, mask: Tens
     """
     check_dims("attention_probabilities", "query", query, "batch head query dim")
     check_dims("attention_probabilities", "key", key, "batch head key dim")
+    if query.shape[1] % key.shape[1]:
+        raise InvalidValueError(
+            f"attention_probabilities: {query.shape[1]} query heads cannot share {key.shape[1]} key heads evenly"
+        )
+    attention = attention_logits(query, key, scale, mask).softmax(dim=-1)
+    return attention if mask is None else attention.nan_to_num(0.0)
+
+
+def attention_logits(query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+    """What `attention_probabilities` takes the softmax of, for the same arguments."""
     query, key = query.detach().float(), key.detach().float()
     if query.shape[1] != key.shape[1]:
-        if query.shape[1] % key.shape[1]:
-            raise InvalidValueError(
-                f"attention_probabilities: {query.shape[1]} query heads cannot share {key.shape[1]} key heads evenly"
-            )
         key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     logits = torch.matmul(query, key.transpose(-1, -2)) * scale
     if mask is None:
-        return logits.softmax(dim=-1)
-    logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask.float()
-    return logits.softmax(dim=-1).nan_to_num(0.0)
+        return logits
+    return logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask.float()
 
 
 def received_attention(attention: Tensor) -> Tensor:
@@ -64,5 +70,4 @@ def received_attention(attention: Tensor) -> Tensor:
         tensor([[1.4000, 0.6000]])
     """
     check_dims("received_attention", "attention", attention, "batch head query key")
-    wide = torch.float32 if attention.device.type == "mps" else torch.float64
-    return attention.detach().sum(dim=(1, 2), dtype=wide).float()
+    return attention.detach().sum(dim=(1, 2), dtype=wide_dtype(attention)).float()

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError
-from tokprune.functional.sums import exact_sum
+from tokprune.functional.chunks import spans
+from tokprune.functional.ranking import count_points, rank, room_for
 from tokprune.shapes import check_dims, check_same
 
 
@@ -28,17 +29,14 @@ def average_ranks(votes: Tensor) -> Tensor:
         tensor([[[0.5000, 3.0000, 0.5000, 2.0000]]])
     """
     check_dims("average_ranks", "votes", votes, "batch voter token")
-    ordered, order = votes.detach().sort(dim=-1)
-    place = torch.arange(votes.shape[-1], device=votes.device, dtype=torch.float32)
-    # Equal votes stand in a run of the sorted ballot; each takes the middle of its run. (Three times as fast on a CPU
-    # as looking every vote up with searchsorted, and less memory than comparing all pairs.)
-    starts = torch.ones_like(ordered, dtype=torch.bool)
-    starts[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    first = torch.where(starts, place, 0.0).cummax(dim=-1).values
-    ends = torch.ones_like(starts)
-    ends[..., :-1] = starts[..., 1:]
-    last = torch.where(ends, place, float(votes.shape[-1])).flip(-1).cummin(dim=-1).values.flip(-1)
-    return torch.empty_like(first).scatter_(-1, order, (first + last) / 2)
+    votes = votes.detach()
+    by_token = votes.transpose(1, 2)
+    room = room_for(by_token)
+    ranks = votes.new_empty(votes.shape, dtype=torch.float32)
+    for some in spans(votes.shape[0], room // max(1, votes.shape[1])):
+        for who in spans(votes.shape[1], room):
+            ranks[some, who] = rank(by_token[some, :, who]).transpose(1, 2)
+    return ranks
 
 
 def borda_scores(votes: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -67,7 +65,7 @@ def borda_scores(votes: Tensor, weights: Tensor | None = None) -> Tensor:
     check_dims("borda_scores", "votes", votes, "batch voter token")
     if weights is not None:
         check_same("borda_scores", "weights [batch voter]", tuple(votes.shape[:2]), tuple(weights.shape))
-    return exact_sum(average_ranks(votes), weights)
+    return count_points(votes.detach().transpose(1, 2), weights).float()
 
 
 def catp_scores(attention: Tensor, image_weights: Tensor | None = None) -> Tensor:

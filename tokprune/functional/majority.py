@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError
-from tokprune.functional.sums import exact_sum
+from tokprune.functional.sums import exact_sum, wide_dtype
 from tokprune.shapes import check_dims, check_same
 
 
@@ -28,7 +28,7 @@ def plurality_scores(votes: Tensor, weights: Tensor | None = None) -> Tensor:
     if weights is not None:
         check_same("plurality_scores", "weights [batch voter]", tuple(votes.shape[:2]), tuple(weights.shape))
     favourite = votes == votes.amax(dim=-1, keepdim=True)
-    return exact_sum(favourite.double() / favourite.sum(dim=-1, keepdim=True), weights)
+    return exact_sum(favourite.to(wide_dtype(votes)) / favourite.sum(dim=-1, keepdim=True), weights)
 
 
 def pairwise_margins(votes: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -41,8 +41,8 @@ def pairwise_margins(votes: Tensor, weights: Tensor | None = None) -> Tensor:
         weights: `[batch voter]`, or None.
 
     Returns:
-        `[batch token token]`, float64, antisymmetric. Weighted margins are rounded to 2^-40 of the weight of all
-        voters: what is a draw must not depend on the order in which weights are added up.
+        `[batch token token]`, float64 (float32 on MPS), antisymmetric. Weighted margins are rounded to 2^-40 (2^-16 in
+        float32) of the weight of all voters: what is a draw must not depend on the order in which weights are added up.
 
     Example:
         >>> pairwise_margins(torch.tensor([[[0.1, 0.7]]]))[0].tolist()
@@ -52,18 +52,21 @@ def pairwise_margins(votes: Tensor, weights: Tensor | None = None) -> Tensor:
     if weights is not None:
         check_same("pairwise_margins", "weights [batch voter]", tuple(votes.shape[:2]), tuple(weights.shape))
     batch, voters, tokens = votes.shape
-    margins = votes.new_zeros(batch, tokens, tokens, dtype=torch.float64)
+    wide = wide_dtype(votes)
+    margins = votes.new_zeros(batch, tokens, tokens, dtype=wide)
     # A slice of voters at a time: the comparison is tokens times larger than the votes.
     step = max(1, 2**22 // max(1, batch * tokens * tokens))
     for start in range(0, voters, step):
         one, other = votes[:, start : start + step, :, None], votes[:, start : start + step, None, :]
-        prefers = (one > other).double() - (one < other).double()  # a difference of infinite votes would be NaN
+        prefers = (one > other).to(wide) - (one < other).to(wide)  # a difference of infinite votes would be NaN
         if weights is not None:
-            prefers = prefers * weights[:, start : start + step, None, None].double()
+            prefers = prefers * weights[:, start : start + step, None, None].to(wide)
         margins += prefers.sum(dim=1)
     if weights is None:
         return margins  # whole numbers, exact as they are
-    grid = torch.exp2(weights.double().abs().sum(dim=1).clamp(min=1e-300).log2().floor() - 40)[:, None, None]
+    fine = 40 if wide == torch.float64 else 16
+    everybody = weights.to(wide).abs().sum(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    grid = torch.exp2(everybody.log2().floor() - fine)[:, None, None]
     return (margins / grid).round() * grid
 
 

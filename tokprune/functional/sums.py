@@ -6,6 +6,19 @@ import torch
 from torch import Tensor
 
 
+def wide_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype to count votes in on the device of `tensor`: float64, and float32 on MPS, which has nothing wider."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
+
+
+def wide_sum(values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """What `exact_sum` computes, before it is rounded to float32: for sums that are added up further."""
+    wide = wide_dtype(values)
+    if weights is None:
+        return values.sum(dim=1, dtype=wide)
+    return torch.bmm(weights[:, None].to(wide), values.to(wide))[:, 0]
+
+
 def exact_sum(values: Tensor, weights: Tensor | None = None) -> Tensor:
     """Weighted sum over the voters, accumulated in float64 and returned in float32.
 
@@ -26,7 +39,4 @@ def exact_sum(values: Tensor, weights: Tensor | None = None) -> Tensor:
         >>> exact_sum(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), weights=torch.tensor([[1.0, 0.5]]))
         tensor([[2.5000, 4.0000]])
     """
-    wide = torch.float32 if values.device.type == "mps" else torch.float64
-    if weights is None:
-        return values.sum(dim=1, dtype=wide).float()
-    return (values.to(wide) * weights.to(wide)[..., None]).sum(dim=1).float()
+    return wide_sum(values, weights).float()

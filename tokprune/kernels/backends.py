@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 
@@ -24,7 +24,7 @@ def check_backend(where: str, backend: object) -> Backend:
     if backend not in BACKENDS:
         names = ", ".join(repr(name) for name in BACKENDS)
         raise InvalidValueError(f"{where}: backend must be one of {names}, got {backend!r}")
-    return cast(Backend, backend)
+    return backend
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError
 from tokprune.shapes import check_dims, check_same
+
+EVERY = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class AttentionInput:
         mask: `[batch head query key]` with any of them 1, bool or additive, or None.
         candidates: which side is the target.
         weights: `[batch head voter]`, or None.
-        protected: number of tokens at the start of the candidate side that are no candidates.
+        protected: number of keys at the start that are no candidates; protected queries are cut off, as a row of
+            attention does not need the other rows.
     """
 
     query: Tensor
@@ -70,7 +73,11 @@ class AttentionInput:
             voters = given.heads * given.others
             check_same(where, "weights [batch voter]", (given.batch, voters), tuple(weights.shape))
             weights = weights.detach().reshape(given.batch, given.heads, given.others)
-        return cls(given.query, given.key, given.scale, mask, candidates, weights, protected)
+        given = cls(given.query, given.key, given.scale, mask, candidates, weights, protected)
+        if protected and candidates == "query":
+            query, _, _, mask = given.rows(slice(protected, None))
+            return replace(given, query=query, mask=mask, protected=0)
+        return given
 
     @property
     def batch(self) -> int:
@@ -91,6 +98,37 @@ class AttentionInput:
     def others(self) -> int:
         """Voters of each head."""
         return (self.key if self.candidates == "query" else self.query).shape[2]
+
+    @property
+    def shared(self) -> int:
+        """Number of query heads that share a key head."""
+        return self.query.shape[1] // self.key.shape[1]
+
+    def part(self, images: slice, heads: slice = EVERY) -> Self:
+        """The same for some images and, of those, some heads: all, one, or whole groups that share their keys."""
+        key_heads = EVERY if heads == EVERY else slice(heads.start // self.shared, -(-heads.stop // self.shared))
+        return replace(
+            self,
+            query=self.query[_along(self.query, 0, images), heads],
+            key=self.key[_along(self.key, 0, images), key_heads],
+            mask=None if self.mask is None else self.mask[_along(self.mask, 0, images), _along(self.mask, 1, heads)],
+            weights=None if self.weights is None else self.weights[images, heads],
+        )
+
+    def rows(self, queries: slice) -> tuple[Tensor, Tensor, float, Tensor | None]:
+        """What `attention_probabilities` is called with for some of the queries."""
+        mask = None if self.mask is None else self.mask[:, :, _along(self.mask, 2, queries)]
+        return self.query[:, :, queries], self.key, self.scale, mask
+
+    def columns(self, keys: slice) -> tuple[Tensor, Tensor, float, Tensor | None]:
+        """The same for some of the keys."""
+        mask = None if self.mask is None else self.mask[..., _along(self.mask, 3, keys)]
+        return self.query, self.key[:, :, keys], self.scale, mask
+
+
+def _along(tensor: Tensor, dim: int, chosen: slice) -> slice:
+    """`chosen`, or everything where the dimension is broadcast."""
+    return chosen if tensor.shape[dim] > 1 else EVERY
 
 
 def _mask(where: str, mask: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
