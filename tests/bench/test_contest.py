@@ -47,7 +47,7 @@ def examination(opt, processor):
 
 @pytest.fixture
 def store(opt, examination, tmp_path):
-    return lambda: RowStore(tmp_path / "rows.jsonl", certificate(opt, examination))
+    return lambda: RowStore(tmp_path / "rows.jsonl", Row, certificate(opt, examination))
 
 
 def certificate(model, examination):
@@ -98,7 +98,7 @@ def test_the_model_is_left_unpruned(opt, examination, store):
 @pytest.fixture(scope="module")
 def whole(opt, examination, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "rows.jsonl"
-    return hold_contest(opt, examination, CONTESTANTS, RowStore(path, certificate(opt, examination)))
+    return hold_contest(opt, examination, CONTESTANTS, RowStore(path, Row, certificate(opt, examination)))
 
 
 @pytest.mark.parametrize("rows_before", [0, 1, 4])

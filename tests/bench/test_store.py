@@ -4,6 +4,7 @@ import json
 import pytest
 from rows import CERTIFICATE, row, some_rows
 
+from tokprune.bench.row import Row
 from tokprune.bench.store import RowStore
 from tokprune.errors import InvalidValueError
 
@@ -14,7 +15,7 @@ def path(tmp_path):
 
 
 def fill(path):
-    store = RowStore(path, CERTIFICATE)
+    store = RowStore(path, Row, CERTIFICATE)
     for each in some_rows():
         store.append(each)
     return store
@@ -22,11 +23,11 @@ def fill(path):
 
 def test_rows_come_back_as_they_were_written(path):
     fill(path)
-    assert RowStore(path, CERTIFICATE).rows == some_rows()
+    assert RowStore(path, Row, CERTIFICATE).rows == some_rows()
 
 
 def test_a_row_is_in_the_file_at_once(path):
-    store = RowStore(path, CERTIFICATE)
+    store = RowStore(path, Row, CERTIFICATE)
     for number, each in enumerate(some_rows(), start=1):
         store.append(each)
         assert len(path.read_text().splitlines()) == number
@@ -45,7 +46,7 @@ def test_a_line_torn_at_any_byte_is_dropped_and_written_again(path):
     last = whole.rindex(b"\n", 0, -1) + 1
     for end in (last + 1, last + 40, len(whole) - 2, len(whole) - 1):
         path.write_bytes(whole[:end])
-        store = RowStore(path, CERTIFICATE)
+        store = RowStore(path, Row, CERTIFICATE)
         assert store.rows == some_rows()[:-1]
         store.append(some_rows()[-1])
         assert path.read_bytes() == whole
@@ -56,7 +57,7 @@ def test_a_torn_line_longer_than_the_row_that_replaces_it_leaves_nothing_behind(
     whole = path.read_bytes()
     last = whole.rindex(b"\n", 0, -1) + 1
     path.write_bytes(whole[:last] + b"{" + b"x" * len(whole))
-    RowStore(path, CERTIFICATE).append(some_rows()[-1])
+    RowStore(path, Row, CERTIFICATE).append(some_rows()[-1])
     assert path.read_bytes() == whole
 
 
@@ -66,14 +67,14 @@ def test_garbage_before_the_last_line_is_an_error_with_its_line(path):
     for garbage in ("{torn", "[1]", '{"label": "x"}', "null"):
         path.write_text("\n".join([lines[0], garbage, *lines[1:]]) + "\n")
         with pytest.raises(InvalidValueError, match=r"rows.jsonl:2: not a benchmark row"):
-            RowStore(path, CERTIFICATE)
+            RowStore(path, Row, CERTIFICATE)
 
 
 def test_rows_of_another_run_are_refused_by_name_and_left_alone(path):
     fill(path)
     before = path.read_bytes()
     with pytest.raises(InvalidValueError, match=r"n: 8 there, 9 now") as caught:
-        RowStore(path, dataclasses.replace(CERTIFICATE, n=9, model="other"))
+        RowStore(path, Row, dataclasses.replace(CERTIFICATE, n=9, model="other"))
     assert "model: 'tiny' there, 'other' now" in str(caught.value)
     assert "--out" in str(caught.value)
     assert path.read_bytes() == before
@@ -81,6 +82,6 @@ def test_rows_of_another_run_are_refused_by_name_and_left_alone(path):
 
 def test_another_date_and_batch_size_go_on(path):
     fill(path)
-    store = RowStore(path, dataclasses.replace(CERTIFICATE, date="tomorrow", batch_size=1))
+    store = RowStore(path, Row, dataclasses.replace(CERTIFICATE, date="tomorrow", batch_size=1))
     store.append(row("stride", "11111111", keep=0.5))
-    assert len(RowStore(path, CERTIFICATE).rows) == 6
+    assert len(RowStore(path, Row, CERTIFICATE).rows) == 6

@@ -1,1 +1,1 @@
-"""Measuring pruned models: answers, accuracy, arithmetic and overhead, each number with its birth certificate."""
+"""Measuring pruned models: answers, accuracy, arithmetic and speed, each number with its birth certificate."""

@@ -13,6 +13,7 @@ from tokprune.apply import apply
 from tokprune.bench.accuracy import paired_p_value
 from tokprune.bench.answering import prepare
 from tokprune.bench.blind import blind
+from tokprune.bench.certificate import Certificate
 from tokprune.bench.measure import Examination, measure
 from tokprune.bench.row import BLIND, UNPRUNED, Row
 from tokprune.bench.store import RowStore
@@ -50,7 +51,7 @@ def hold_contest(
     model: nn.Module,
     examination: Examination,
     contestants: Sequence[Contestant],
-    store: RowStore,
+    store: RowStore[Row, Certificate],
     *,
     with_blind: bool = True,
     watcher: Watcher | None = None,
@@ -88,7 +89,7 @@ def _measure(
     examination: Examination,
     contestant: Contestant,
     unpruned: Row | None,
-    store: RowStore,
+    store: RowStore[Row, Certificate],
     watcher: Watcher,
 ) -> Row:
     with _stage(model, contestant) as handle:

@@ -63,6 +63,7 @@ def bench(
     from tokprune.bench.console import stderr, stdout
     from tokprune.bench.contest import hold_contest
     from tokprune.bench.measure import Examination
+    from tokprune.bench.row import Row
     from tokprune.bench.store import RowStore
     from tokprune.bench.table import console_table
     from tokprune.cli.data import load_samples
@@ -95,7 +96,7 @@ def bench(
         batch_size=batch_size,
     )
     folder = out or Path("runs") / f"{_file_name(model)}-{_file_name(data)}{'-by-layer' if by_layer else ''}"
-    store = RowStore(folder / "rows.jsonl", certificate)
+    store = RowStore(folder / "rows.jsonl", Row, certificate)
     with_blind = can_be_blind(loaded) if blind is None else blind
     with Bars(len(samples)) as bars:
         rows = hold_contest(loaded, examination, grid, store, with_blind=with_blind, watcher=bars)

@@ -1,0 +1,72 @@
+from fractions import Fraction
+
+import pytest
+
+from tokprune.bench.randomweights import weightless_model
+from tokprune.bench.sizes import REAL_SIZES, parse_size, real_size_config
+from tokprune.errors import InvalidValueError, UnknownNameError
+
+EVA_G = 985_952_256
+Q_FORMER = 105_137_664
+T5_HEAD = 32_128 * 2_048
+"""Flan-T5's output matrix, which transformers ties to the embeddings unless a checkpoint brings one."""
+
+PUBLISHED = {
+    "blip2-opt-2.7b": 3_744_761_856,
+    "blip2-flan-t5-xl": 3_942_446_592 - T5_HEAD,
+    "instructblip-vicuna-7b": 7_913_209_856,
+}
+"""Parameters of the checkpoints on the hub."""
+
+LANGUAGE_MODELS = {
+    "blip2-opt-2.7b": 2_651_596_800 + (50_304 - 50_272) * 2_560,  # facebook/opt-2.7b, and 32 words more
+    "blip2-flan-t5-xl": 2_849_757_184 - T5_HEAD,  # google/flan-t5-xl
+    "instructblip-vicuna-7b": 6_738_415_616 + 2 * 4_096,  # lmsys/vicuna-7b, and one word more, in and out
+}
+
+
+def parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", REAL_SIZES)
+def test_a_real_size_has_as_many_parameters_as_was_published(name):
+    model = weightless_model(real_size_config(name))
+    assert parameters(model) == PUBLISHED[name]
+    assert parameters(model.language_model) == LANGUAGE_MODELS[name]
+    assert parameters(model.vision_model) == EVA_G
+    if name.startswith("blip2"):
+        assert parameters(model.qformer) == Q_FORMER
+
+
+@pytest.mark.parametrize("name", REAL_SIZES)
+def test_a_real_size_has_the_shape_that_was_published(name):
+    config = real_size_config(name)
+    vision, qformer = config.vision_config, config.qformer_config
+    assert (vision.num_hidden_layers, vision.hidden_size, vision.image_size, vision.patch_size) == (39, 1408, 224, 14)
+    assert (qformer.num_hidden_layers, qformer.hidden_size, qformer.cross_attention_frequency) == (12, 768, 2)
+    assert config.num_query_tokens == 32
+    text = config.text_config
+    depth, width = {"opt": (32, 2560), "t5": (24, 2048), "llama": (32, 4096)}[text.model_type]
+    assert (text.num_hidden_layers, text.hidden_size) == (depth, width)
+    assert config.image_token_id < text.vocab_size
+
+
+def test_a_scale_makes_a_size_narrower_and_shallower_and_leaves_its_tokens():
+    config = real_size_config("blip2-opt-2.7b:scale=1/4")
+    assert (config.vision_config.num_hidden_layers, config.vision_config.hidden_size) == (10, 352)
+    assert (config.qformer_config.num_hidden_layers, config.qformer_config.hidden_size) == (3, 192)
+    assert (config.text_config.num_hidden_layers, config.text_config.hidden_size) == (8, 640)
+    assert config.vision_config.image_size == 224
+    assert config.num_query_tokens == 32
+    assert config.text_config.vocab_size == 50_304
+
+
+def test_a_size_as_it_is_typed():
+    assert parse_size("blip2-flan-t5-xl") == ("blip2-flan-t5-xl", Fraction(1))
+    assert parse_size("blip2-flan-t5-xl:scale=0.1") == ("blip2-flan-t5-xl", Fraction(1, 10))
+    with pytest.raises(UnknownNameError, match=r"did you mean 'blip2-opt-2\.7b'"):
+        parse_size("blip2-opt-2.7")
+    for wrong in ("scale=2", "scale=0", "scale=half", "scale=1/0", "size=1", ""):
+        with pytest.raises(InvalidValueError, match=r"a number in \(0, 1\]"):
+            parse_size(f"blip2-opt-2.7b:{wrong}")

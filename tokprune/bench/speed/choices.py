@@ -1,0 +1,159 @@
+"""What a pruned call chose, step by step, put down so that an oracle can be handed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.apply import apply
+from tokprune.bench.oracle import EncoderCut, Gift, encode, kept_rows, prompt_embeddings, take_rows
+from tokprune.errors import InvalidValueError
+from tokprune.policy import Policy
+from tokprune.report import Report
+
+
+class Recorder:
+    """A selector that does what another one does, and remembers what it chose."""
+
+    def __init__(self, selector: Any) -> None:
+        self.selector = selector
+        self.uniform = getattr(selector, "uniform", False)
+        self.wants = getattr(selector, "wants", ())
+        self.chosen: list[Tensor] = []
+
+    def __call__(self, scores: Tensor, keep: Any, **extra: Any) -> Tensor:
+        """Kept, bool `[batch token]`."""
+        kept: Tensor = self.selector(scores, keep, **extra)
+        self.chosen.append(kept)
+        return kept
+
+    def __repr__(self) -> str:
+        return repr(self.selector)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What one policy did in one call."""
+
+    policy: Policy
+    report: Report
+    steps: tuple[Tensor, ...]
+    """What was kept at each cut, bool `[image token]`; a later one is about the tokens that the earlier ones kept."""
+
+
+def recorded(
+    model: nn.Module, policies: Sequence[Policy], call: Callable[[], Tensor]
+) -> tuple[Tensor, dict[str, Choice], list[int]]:
+    """Calls once with the policies on the model.
+
+    Returns:
+        What `call` gave; target -> what was chosen; after how many layers of the image encoder its sequence became
+        shorter.
+
+    Raises:
+        AdapterError: A policy does not fit the model.
+        InvalidValueError: Nothing was pruned.
+    """
+    recorders = [Recorder(policy.selector) for policy in policies]
+    lengths: dict[int, int] = {}
+    with apply(model, [_with_selector(*pair) for pair in zip(policies, recorders, strict=True)]) as handles:
+        # Behind the cut's own hooks, so that they see what is left.
+        hooks = _watch_lengths(model, lengths)
+        try:
+            result = call()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        choices: dict[str, Choice] = {}
+        for handle, policy, recorder in zip(handles, policies, recorders, strict=True):
+            if handle.report is None:
+                raise InvalidValueError("speed: nothing was pruned; is the model compiled?")
+            choices[handle.target] = Choice(policy, handle.report, tuple(recorder.chosen))
+    return result, choices, [place for place in lengths if place and lengths[place] < lengths[place - 1]]
+
+
+def _with_selector(policy: Policy, selector: Any) -> Policy:
+    parts = {name: getattr(policy, name) for name in Policy.__dataclass_fields__}
+    return Policy(**parts | {"selector": selector})
+
+
+def _watch_lengths(model: Any, lengths: dict[int, int]) -> list[Any]:
+    encoder = model.vision_model
+
+    def watch(place: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+            lengths.setdefault(place, args[0].shape[1])
+
+        return note
+
+    readers = [*encoder.encoder.layers, encoder.post_layernorm]
+    return [module.register_forward_pre_hook(watch(place)) for place, module in enumerate(readers)]
+
+
+def gift_of(model: Any, inputs: Mapping[str, Tensor], choices: Mapping[str, Choice], places: Sequence[int]) -> Gift:
+    """What the oracle is handed: rows where tokens were pruned, the tokens themselves where they were merged.
+
+    Merging is done once more here, by hand, so that the oracle's answer checks it.
+
+    Args:
+        model: A BLIP-2 without a cut.
+        inputs: What its `generate` takes.
+        choices: Target -> what was chosen, of `recorded`.
+        places: After how many layers the encoder's sequence became shorter, of `recorded`.
+
+    Raises:
+        InvalidValueError: A policy hides tokens instead of removing them, or samples keep different numbers.
+    """
+    for choice in choices.values():
+        if not choice.policy.reduction.removes:
+            raise InvalidValueError(
+                f"oracle: {choice.policy} hides tokens and makes nothing shorter; use reduction 'prune' or 'merge'"
+            )
+    with torch.no_grad():
+        cuts = _encoder_cuts(model, inputs["pixel_values"], choices["image"], places) if "image" in choices else ()
+        query = choices.get("query")
+        if query is None:
+            return Gift(cuts=cuts)
+        ids = inputs["input_ids"]
+        rows = kept_rows(ids, query.report.kept, model.config.image_token_id)
+        prefix = _merged_prefix(model, inputs, query, cuts) if query.policy.reduction.reads_tokens else None
+        return Gift(rows, query.policy.positions, cuts, prefix)
+
+
+def _encoder_cuts(model: Any, pixels: Tensor, choice: Choice, places: Sequence[int]) -> tuple[EncoderCut, ...]:
+    steps = [kept for kept in choice.steps if not bool(kept.all())]
+    if len(steps) != len(places):
+        raise InvalidValueError(f"oracle: tokens were chosen {len(steps)} times but left at {len(places)} places")
+    encoder, reduction = model.vision_model, choice.policy.reduction
+    hidden, sizes = encoder.embeddings(pixels), None
+    cuts: list[EncoderCut] = []
+    for number, layer in enumerate(encoder.encoder.layers, start=1):
+        hidden = layer(hidden)
+        if number not in places:
+            continue
+        kept = steps[len(cuts)].to(hidden.device)
+        protected = hidden.shape[1] - kept.shape[1]
+        stays = torch.cat([kept.new_ones(len(kept), protected), kept], dim=1)
+        rows = stays.nonzero()[:, 1].view(len(kept), -1)
+        if reduction.reads_tokens:
+            tokens, sizes = reduction(hidden[:, protected:], kept, sizes)
+            sizes = sizes[kept].view(len(kept), -1)
+            hidden = take_rows(torch.cat([hidden[:, :protected], tokens], dim=1), rows)
+            cuts.append(EncoderCut(number, rows, hidden))
+        else:
+            hidden = take_rows(hidden, rows)
+            cuts.append(EncoderCut(number, rows))
+    return tuple(cuts)
+
+
+def _merged_prefix(model: Any, inputs: Mapping[str, Tensor], choice: Choice, cuts: Sequence[EncoderCut]) -> Tensor:
+    ids = inputs["input_ids"]
+    embeddings = prompt_embeddings(model, ids, encode(model, inputs["pixel_values"], cuts))
+    kept = choice.report.kept
+    tokens = embeddings[ids == model.config.image_token_id].view(*kept.shape, -1)
+    merged, _ = choice.policy.reduction(tokens, kept)
+    return merged[kept].view(len(kept), -1, tokens.shape[-1])

@@ -1,0 +1,91 @@
+"""Stages of one `generate` call of a BLIP-2-like model: encoder, connector, prefill, decoding.
+
+A stage ends where the next begins, so the four add up to the whole call. What pruning itself does is part of the stage
+in which it happens: image tokens are scored and cut in `encoder`; query tokens are scored, and the prompt is cut, in
+`prefill`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from torch import nn
+
+from tokprune.errors import AdapterError, UnsupportedCallError
+
+STAGES = ("encoder", "connector", "prefill", "decode")
+PARTS = ("vision_model", "qformer", "language_projection", "language_model")
+"""The modules that a model needs for its stages to be told apart."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """The marks that were set on the way through one call."""
+
+    marks: tuple[Any, ...]
+    """Five: where the call begins, and where each stage ends."""
+    steps: int
+    """Forward passes of the language model after the first: one per further answer token."""
+
+    def stages(self, between: Callable[[Any, Any], Any]) -> dict[str, Any]:
+        """Stage -> what `between` makes of its two marks, in the order of `STAGES`."""
+        return {stage: between(*borders) for stage, borders in zip(STAGES, pairwise(self.marks), strict=True)}
+
+
+def check_parts(model: nn.Module) -> None:
+    """Raises `AdapterError` if the model has other parts than image encoder, Q-Former, projection, language model."""
+    missing = [part for part in PARTS if not isinstance(getattr(model, part, None), nn.Module)]
+    if missing:
+        raise AdapterError(
+            f"speed: expected a BLIP-2-like model with {', '.join(PARTS)}; {type(model).__name__} has no "
+            f"{', '.join(missing)}"
+        )
+
+
+def watch_stages(model: Any, call: Callable[[], object], mark: Callable[[], Any]) -> Passage:
+    """Calls `call`, which makes `model` generate once, and sets a mark at each border between stages.
+
+    Args:
+        model: A BLIP-2-like model.
+        call: Runs the model's parts once, by `generate` or by hand.
+        mark: Gives a mark, such as a time or a count so far.
+
+    Raises:
+        UnsupportedCallError: A part was not called as a module, as in a compiled model.
+    """
+    found: dict[str, Any] = {}
+    passes = 0
+
+    def encoded(module: nn.Module, args: Any) -> None:
+        found["encoder"] = mark()
+
+    def connected(module: nn.Module, args: Any, output: Any) -> None:
+        found["connector"] = mark()
+
+    def read(module: nn.Module, args: Any, output: Any) -> None:
+        nonlocal passes
+        passes += 1
+        if passes == 1:
+            found["prefill"] = mark()
+
+    hooks = [
+        model.qformer.register_forward_pre_hook(encoded),
+        model.language_projection.register_forward_hook(connected),
+        model.language_model.register_forward_hook(read),
+    ]
+    begin = mark()
+    try:
+        call()
+        found["decode"] = mark()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unseen = [stage for stage in STAGES if stage not in found]
+    if unseen:
+        raise UnsupportedCallError(
+            f"speed: the end of stage {', '.join(unseen)} was not seen; is the model compiled? Measure it uncompiled"
+        )
+    return Passage((begin, *(found[stage] for stage in STAGES)), passes - 1)

@@ -1,0 +1,92 @@
+"""--policy: a policy, or several for different targets, as they are typed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokprune.cli.arguments import parse_keep
+from tokprune.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from tokprune import Policy
+
+UNPRUNED = "none"
+"""What is typed to measure the unpruned model alone."""
+
+_FIELD = re.compile(r"([a-z_]+)=(.*)", re.DOTALL)
+_HELP = "write words like 'catp-vote keep=1/4', policies for different targets parted by ' + ', or name a JSON file"
+
+
+def parse_policies(text: str) -> tuple[str, tuple[Policy, ...]]:
+    """What tables call it, and the policies.
+
+    Words are parted by spaces. One without `=` in front is the scorer; the others are `keep=`, `target=`, `after=`,
+    `reduction=`, `aggregator=`, `selector=` and `positions=`. Several policies are parted by a lone `+`. `none` stands
+    for no policy. A name that ends with .json is a file with `Policy.to_dict()`, or a list of such.
+
+    Raises:
+        InvalidValueError: It is none of that; the message says which word is wrong.
+
+    Example:
+        >>> label, policies = parse_policies("received-attention target=image keep=1/4 after=1/3 + catp-vote keep=8")
+        >>> [policy.keep for policy in policies], policies[0].target
+        ([0.25, 8], 'image')
+    """
+    if text.strip() == UNPRUNED:
+        return UNPRUNED, ()
+    if text.strip().endswith(".json"):
+        return Path(text.strip()).stem, _from_file(Path(text.strip()))
+    parts = [part.split() for part in re.split(r"(?:^|\s)\+(?:\s|$)", text)]
+    if not all(parts):
+        raise InvalidValueError(f"--policy {text!r}: a policy has no words; {_HELP}")
+    return " + ".join(" ".join(words) for words in parts), tuple(_policy(words, text) for words in parts)
+
+
+def _policy(words: Sequence[str], text: str) -> Policy:
+    from tokprune import Policy
+
+    values: dict[str, Any] = {}
+    for word in words:
+        match = _FIELD.fullmatch(word)
+        name, value = match.groups() if match else ("scorer", word)
+        if name not in Policy.__dataclass_fields__:
+            known = ", ".join(Policy.__dataclass_fields__)
+            raise InvalidValueError(f"--policy {text!r}: a policy has no {name!r}; it has {known}")
+        if name in values:
+            raise InvalidValueError(
+                f"--policy {text!r}: {name} is given twice, {values[name]!r} and {value!r}; {_HELP}"
+            )
+        if value.endswith(",") or re.search(rf",(?:{'|'.join(Policy.__dataclass_fields__)})=", value):
+            raise InvalidValueError(f"--policy {text!r}: words are parted by spaces, not by commas; {_HELP}")
+        values[name] = _read(name, value)
+    return Policy(**values)
+
+
+def _read(name: str, value: str) -> Any:
+    if name == "keep":
+        return parse_keep(value)
+    if name == "after":
+        try:
+            return float(Fraction(value)) if "/" in value else ast.literal_eval(value)
+        except (ValueError, SyntaxError, ZeroDivisionError):
+            return value  # "every", or what `Policy` explains
+    return value
+
+
+def _from_file(path: Path) -> tuple[Policy, ...]:
+    from tokprune import Policy
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidValueError(f"--policy {path}: cannot be read: {error}") from error
+    several = found if isinstance(found, list) else [found]
+    if not several or not all(isinstance(one, dict) for one in several):
+        raise InvalidValueError(f"--policy {path}: expected what `Policy.to_dict()` gives, or a list of such")
+    return tuple(Policy.from_dict(one) for one in several)
