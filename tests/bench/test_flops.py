@@ -1,60 +1,79 @@
-"""The counter against arithmetic written out by hand."""
+"""What one run costs, against arithmetic written out by hand."""
 
-import pytest
+from itertools import pairwise
+
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
-from tokprune.bench.flops import FlopCounter
-from tokprune.errors import AdapterError
-
-WIDTH, LAYERS, QUERIES, IMAGE, PATCHES, PATCH_VALUES = 32, 2, 8, 65, 64, 3 * 8 * 8
+from tokprune.bench.flops import Cost, deep, meter, shallow
 
 
-def block(tokens, ff, width=WIDTH, inner=WIDTH):
-    """Self-attention and feed-forward of one layer; a multiply-add counts two."""
-    projections = 4 * 2 * tokens * width * inner
-    attention = 2 * 2 * tokens * tokens * inner
-    return projections + attention + 2 * 2 * tokens * width * ff
+class Stack(nn.Module):
+    """A table, and linear layers of given widths with a bias each."""
+
+    def __init__(self, *widths):
+        super().__init__()
+        self.table = nn.Embedding(10, widths[0])
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+    def forward(self, ids):
+        hidden = self.table(ids)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return hidden
 
 
-def cross(queries, keys):
-    return 2 * 2 * queries * WIDTH**2 + 2 * 2 * keys * WIDTH**2 + 2 * 2 * queries * keys * WIDTH
+def run_of(stack, tokens=3):
+    return lambda: meter(lambda: stack(torch.zeros(1, tokens, dtype=torch.long)), stack)
 
 
-def test_image_encoder_and_connector(model):
-    flops = FlopCounter(model, 5).count(3)
-    assert flops.encoder == 2 * PATCHES * PATCH_VALUES * WIDTH + LAYERS * block(IMAGE, 4 * WIDTH)
-    text = model.config.text_config.hidden_size
-    layer = block(QUERIES, 4 * WIDTH) + cross(QUERIES, IMAGE)
-    assert flops.connector == LAYERS * layer + 2 * QUERIES * WIDTH * text
+def test_a_multiply_add_counts_two_and_looking_up_nothing():
+    assert run_of(Stack(4, 5))() == Cost(flops=2 * 3 * 4 * 5, weights=4 * 5 + 5)
 
 
-@pytest.mark.parametrize("kept", [0, 2, 8])
-def test_opt_prefill(opt, kept):
-    words = opt.config.text_config.vocab_size
-    assert FlopCounter(opt, 5).count(kept).prefill == LAYERS * block(kept + 5, 4 * WIDTH) + 2 * WIDTH * words
+def test_a_part_that_runs_twice_is_read_once():
+    stack = Stack(4, 4)
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    assert meter(lambda: (stack(ids), stack(ids)), stack) == Cost(flops=2 * 2 * 3 * 16, weights=20)
 
 
-@pytest.mark.parametrize("kept", [0, 2, 8])
-def test_t5_prefill(t5, kept):
-    length, words = kept + 5, t5.config.text_config.vocab_size
-    encoder = LAYERS * block(length, 64)
-    decoder = LAYERS * (block(1, 64) + cross(1, length))
-    assert FlopCounter(t5, 5).count(kept).prefill == encoder + decoder + 2 * WIDTH * words
+def test_a_part_that_does_not_run_is_not_read():
+    stack = Stack(4, 4, 4)
+    assert meter(lambda: stack.layers[1](torch.zeros(3, 4)), stack) == Cost(flops=2 * 3 * 16, weights=20)
 
 
-def test_all_stages_together_are_the_whole_forward(opt):
-    length = QUERIES + 5
-    ids = torch.full((1, length), 7)
-    ids[0, :QUERIES] = opt.config.image_token_id
-    opt.requires_grad_(False).set_attn_implementation("eager")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        opt(pixel_values=torch.zeros(1, 3, 64, 64), input_ids=ids, attention_mask=torch.ones_like(ids))
-    opt.set_attn_implementation("sdpa")
-    other_logits = (length - 1) * 2 * WIDTH * opt.config.text_config.vocab_size  # `generate` wants the last one only
-    assert counter.get_total_flops() - other_logits == FlopCounter(opt, 5).count(None).total
+def test_nothing_is_left_on_the_module():
+    stack = Stack(4, 4)
+    run_of(stack)()
+    assert not any(part._forward_hooks for part in stack.modules())
 
 
-def test_other_models_are_refused():
-    with pytest.raises(AdapterError, match="BLIP-2-like"):
-        FlopCounter(torch.nn.Linear(1, 1))
+def test_two_short_runs_say_what_a_deep_stack_costs():
+    stack, depths = Stack(8, 4, 4, 4, 4), []
+    whole = run_of(stack)()
+    assert deep(lambda: depths.append(len(stack.layers)) or run_of(stack)(), stack.layers) == whole
+    assert depths == [1, 2]
+    assert len(stack.layers) == 4
+
+
+def test_all_layers_run_where_they_differ():
+    stack, depths = Stack(4, 4, 4, 6), []
+    whole = run_of(stack)()
+    assert deep(lambda: depths.append(len(stack.layers)) or run_of(stack)(), stack.layers) == whole
+    assert depths == [3]
+
+
+def test_a_stack_gets_its_layers_back_in_order_also_after_an_error():
+    stack = Stack(4, 4, 4, 4)
+    layers = list(stack.layers)
+    try:
+        with shallow(stack.layers, 1):
+            assert list(stack.layers) == layers[:1]
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert list(stack.layers) == layers
+
+
+def test_beams_share_the_weights_and_nothing_else():
+    assert Cost(2, 3, 5).per_beam(4) == Cost(8, 3, 20)

@@ -1,6 +1,24 @@
-def test_inspect_says_what_can_be_pruned_and_what_it_gains(tokprune, checkpoint):
-    result = tokprune("inspect", checkpoint)
+import re
+
+import pytest
+
+from tokprune.cli.inspect import parse_after
+from tokprune.errors import InvalidValueError
+
+
+def text(result):
     assert result.exit_code == 0, result.output
+    return " ".join(result.stdout.split())
+
+
+def cells(result, first, number):
+    """The table's lines whose first cell is `first`, cell by cell, from tables with that number of columns."""
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines()]
+    return [line for line in lines if len(line) == number and line[0] == first]
+
+
+def test_inspect_says_what_can_be_pruned_and_what_it_gains(tokprune, checkpoint):
+    shown = text(tokprune("inspect", checkpoint))
     for piece in (
         "Blip2ForConditionalGeneration",
         "adapter 'blip2'",
@@ -8,11 +26,13 @@ def test_inspect_says_what_can_be_pruned_and_what_it_gains(tokprune, checkpoint)
         "2 layers x 4 heads, 65 voters for 8 tokens",
         "8 vectors of 32",
         "fits",
-        "1.00x",
-        "at the very most",
-        "It cannot pay at batch 1",
+        "8 query tokens, 16 text tokens, 10 answer tokens, greedy",
+        "Where the arithmetic is",
+        "What pruning can gain at most",
+        "it does not pay to prune query tokens",
+        "not a measurement",
     ):
-        assert piece in " ".join(result.stdout.split()), piece
+        assert piece in shown, piece
 
 
 def test_inspect_says_which_signal_a_scorer_misses(tokprune, checkpoint, monkeypatch):
@@ -20,8 +40,102 @@ def test_inspect_says_which_signal_a_scorer_misses(tokprune, checkpoint, monkeyp
 
     monkeypatch.setattr(Blip2, "offers", lambda self, model: {"query": ("tokens",)})
     result = tokprune("inspect", checkpoint)
-    assert result.exit_code == 0, result.output
-    lines = {line.split()[1]: line for line in result.stdout.splitlines() if line.startswith("│")}
-    assert "does not fit: no cross_attention" in lines["catp-vote"]
-    assert "fits" in lines["l2-norm"]
-    assert "does not fit" not in lines["l2-norm"]
+    assert "does not fit: no cross_attention" in cells(result, "catp-vote", 2)[0][1]
+    assert cells(result, "l2-norm", 2) == [["l2-norm", "fits"]]
+
+
+def test_stages_and_gains_are_those_of_the_arithmetic(tokprune, checkpoint):
+    from tokprune.bench.arithmetic import Arithmetic
+    from tokprune.bench.costs import Workload
+    from tokprune.bench.loading import load_checkpoint
+    from tokprune.bench.roofline import Machine
+
+    result = tokprune(
+        *("inspect", checkpoint, "--text-tokens", 3, "--answer-tokens", 4, "--beams", 2, "--batch", 500),
+        *("--after", "2", "--flop-rate", "0.001", "--bandwidth", "0.01"),
+    )
+    assert "3 text tokens, 4 answer tokens, 2 beams" in text(result)
+    assert "By time, at batch 500" in text(result)
+    arithmetic = Arithmetic(load_checkpoint(checkpoint)[0])
+    machine, work = Machine(1e9, 1e10), Workload(3, 4, 2)
+    whole = arithmetic.count(work)
+    pruned = arithmetic.count(work, query_keep=0.25, image_keep=0.25, after=2)
+    share = whole.flops["prefill"] / whole.total
+    assert cells(result, "prefill", 5)[0][2] == f"{share:.0%}"
+
+    def gain(batch):
+        before, then = (sum(machine.seconds(costs, batch).values()) for costs in (whole, pruned))
+        return f"{before / then:.2f}x"
+
+    (line,) = (line for line in cells(result, "query and image", 6) if line[1] == "0.25")
+    assert line[2:] == ["2 of 8, 16 of 64", f"{whole.total / pruned.total:.2f}x", gain(1), gain(500)]
+
+
+def test_only_targets_that_are_offered_are_counted(tokprune, checkpoint, monkeypatch):
+    from tokprune.adapters import Blip2
+
+    monkeypatch.setattr(Blip2, "offers", lambda self, model: {"query": ("tokens",)})
+    result = tokprune("inspect", checkpoint)
+    assert len(cells(result, "query", 6)) == 3
+    assert not cells(result, "image", 6)
+    assert "Image tokens leave" not in text(result)
+
+
+def test_a_real_size_needs_no_weights(tokprune):
+    result = tokprune("inspect", "blip2-opt-2.7b", "--text-tokens", 4, "--after", "6,13,20")
+    shown = text(result)
+    assert "3.74G parameters (shapes only, no weights)" in shown
+    assert "Image tokens leave in 3 equal steps, after layers 6 to 20 of the image encoder's 39" in shown
+    assert [line[2] for line in cells(result, "image encoder", 5)] == ["68%"]
+    assert "84% of the time goes to the decode" in shown
+    assert cells(result, "l2-norm", 3) == [["l2-norm", "fits", "fits"]]
+
+
+def test_a_model_without_adapter_still_has_its_arithmetic(tokprune):
+    shown = text(tokprune("inspect", "instructblip-vicuna-7b:scale=0.1"))
+    assert "InstructBlipForConditionalGeneration" in shown
+    assert "no adapter" in shown
+    assert "What pruning can gain at most" in shown
+    assert re.search(r"It cannot be pruned yet: no adapter knows transformers\S+InstructBlip", shown)
+
+
+def test_arithmetic_that_is_not_known_is_not_guessed(tokprune, checkpoint, monkeypatch):
+    from tokprune.bench import arithmetic
+
+    monkeypatch.setattr(arithmetic, "_LANGUAGE_MODELS", ("t5",))
+    shown = text(tokprune("inspect", checkpoint))
+    assert "What pruning can gain is not known" in shown
+    assert "expected a language model of type t5, got 'opt'" in shown
+    assert "FLOPs" not in shown
+
+
+def test_a_model_of_which_nothing_is_known_is_an_error(tokprune, checkpoint, monkeypatch):
+    from tokprune.adapters import Blip2
+    from tokprune.bench import arithmetic
+
+    monkeypatch.setattr(arithmetic, "_LANGUAGE_MODELS", ())
+    monkeypatch.setattr(Blip2, "matches", lambda self, model: False)
+    result = tokprune("inspect", checkpoint)
+    assert result.exit_code == 2
+    assert "no adapter knows" in result.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "after"),
+    [("1/3", 1 / 3), ("0.5", 0.5), ("13", 13), ("6,13,20", (6, 13, 20)), ("every", "every"), ("1.0", 1.0), ("1", 1)],
+)
+def test_where_a_cut_is(typed, after):
+    assert parse_after(typed) == after
+    assert type(parse_after(typed)) is type(after)
+
+
+@pytest.mark.parametrize("typed", ["", "third", "0", "1/0", "13,6", "6,", "1.5", "-1"])
+def test_no_place_for_a_cut(typed):
+    with pytest.raises(InvalidValueError, match="expected a share of the encoder's depth"):
+        parse_after(typed)
+
+
+def test_a_cut_behind_the_last_layer_is_an_error_of_the_user(tokprune, checkpoint):
+    result = tokprune("inspect", checkpoint, "--after", "40")
+    assert result.exit_code == 2
+    assert "the encoder has 2 layers" in " ".join(result.output.split())

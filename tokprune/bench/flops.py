@@ -1,104 +1,115 @@
-"""Arithmetic of a BLIP-2-like model, stage by stage: what pruning query tokens can gain at the very best."""
+"""What one run of a module costs, counted by torch's own counter on modules without weights: no memory, no waiting."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tokprune.errors import AdapterError
-
-_STAGES = ("vision_model", "qformer", "language_projection", "language_model")
-
 
 @dataclass(frozen=True)
-class Flops:
-    """Floating-point operations of one picture and its prompt, up to the first answer token.
+class Cost:
+    """What one run takes. Sums, multiples and parts are meant field by field."""
 
-    A multiply-add counts two.
-    """
+    flops: int = 0
+    """Floating-point operations of one sample; a multiply-add counts two."""
+    weights: int = 0
+    """Numbers in the weights that are read, once whatever the batch size. Tables that are only looked up do not
+    count."""
+    cache: int = 0
+    """Numbers of the key-value cache that are read for one sample."""
 
-    encoder: int
-    """Image encoder."""
-    connector: int
-    """Q-Former and projection."""
-    prefill: int
-    """Language model reading visual prefix and prompt, and giving one token."""
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.flops + other.flops, self.weights + other.weights, self.cache + other.cache)
 
-    @property
-    def total(self) -> int:
-        """All stages."""
-        return self.encoder + self.connector + self.prefill
+    def __sub__(self, other: Cost) -> Cost:
+        return self + -1 * other
+
+    def __rmul__(self, times: int) -> Cost:
+        return Cost(times * self.flops, times * self.weights, times * self.cache)
+
+    def __floordiv__(self, parts: int) -> Cost:
+        return Cost(self.flops // parts, self.weights // parts, self.cache // parts)
+
+    def per_beam(self, beams: int) -> Cost:
+        """The same run for that many beams of the sample: they share the weights and nothing else."""
+        return Cost(beams * self.flops, self.weights, beams * self.cache)
 
 
-class FlopCounter:
-    """Counts with torch's own counter on a copy of the model without weights or data: no memory, no GPU, no waiting.
+def weightless(config: Any, attention: str | None = None) -> Any:
+    """The model of a transformers configuration on the meta device: shapes without numbers, so it takes no memory.
 
     Args:
-        model: A BLIP-2-like model: image encoder, Q-Former, projection, language model.
-        text_tokens: Length of the prompt in tokens.
-
-    Raises:
-        AdapterError: The model has other stages; its arithmetic is not known here.
+        config: A configuration of an image-text-to-text model.
+        attention: Attention implementation; None for transformers' own choice.
     """
+    from transformers import AutoModelForImageTextToText
 
-    def __init__(self, model: nn.Module, text_tokens: int = 16) -> None:
-        missing = [stage for stage in _STAGES if not isinstance(getattr(model, stage, None), nn.Module)]
-        if missing:
-            raise AdapterError(
-                f"arithmetic: expected a BLIP-2-like model with {', '.join(_STAGES)}; {type(model).__name__} has no "
-                f"{', '.join(missing)}"
-            )
-        self._twin = _weightless(model)
-        self._text_tokens = text_tokens
-        self.query_tokens = int(self._twin.config.num_query_tokens)
-        """Query tokens of the unpruned model."""
-
-    def count(self, query_tokens: int | None = None) -> Flops:
-        """The operations when that many query tokens reach the language model; None for all."""
-        kept = self.query_tokens if query_tokens is None else query_tokens
-        return Flops(self._encoder, self._connector, self._prefill(kept + self._text_tokens))
-
-    @cached_property
-    def _encoder(self) -> int:
-        vision = self._twin.config.vision_config
-        pixels = torch.empty(1, 3, vision.image_size, vision.image_size, device="meta")
-        return _count(lambda: self._twin.vision_model(pixels))
-
-    @cached_property
-    def _connector(self) -> int:
-        config = self._twin.config
-        vision = config.vision_config
-        image_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
-        image = torch.empty(1, image_tokens, vision.hidden_size, device="meta")
-        query = torch.empty(1, self.query_tokens, config.qformer_config.hidden_size, device="meta")
-        former = _count(lambda: self._twin.qformer(query_embeds=query, encoder_hidden_states=image))
-        return former + _count(lambda: self._twin.language_projection(query))
-
-    def _prefill(self, length: int) -> int:
-        text = self._twin.config.text_config
-        embeddings = torch.empty(1, length, text.hidden_size, device="meta")
-        call: dict[str, Any] = {"logits_to_keep": 1}  # as `generate` does
-        if text.is_encoder_decoder:
-            call = {"decoder_input_ids": torch.zeros(1, 1, dtype=torch.long, device="meta")}
-        return _count(lambda: self._twin.language_model(inputs_embeds=embeddings, **call))
-
-
-def _weightless(model: nn.Module) -> Any:
-    """The same architecture on the meta device, with eager attention: the counter knows every matrix product in it."""
-    config = copy.deepcopy(model.config)
     with torch.device("meta"):
-        return type(model)._from_config(config, attn_implementation="eager").eval().requires_grad_(False)  # type: ignore[attr-defined]
+        model = AutoModelForImageTextToText.from_config(config, attn_implementation=attention)
+    return model.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def _count(stage: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        stage()
-    return int(counter.get_total_flops())
+def meter(call: Callable[[], object], module: nn.Module) -> Cost:
+    """What `call` costs, which runs `module` or parts of it. The cache is the caller's to add.
+
+    Attention has to be eager: then the counter sees every matrix product in it. A causal mask spares nothing in this
+    count, as in torch's count of sdpa.
+    """
+    with FlopCounterMode(display=False) as counter, _weights_of_what_runs(module) as read:
+        call()
+    return Cost(int(counter.get_total_flops()), sum(read.values()))
+
+
+def deep(run: Callable[[], Cost], stack: nn.ModuleList) -> Cost:
+    """What `run` costs, which runs a whole stack of layers, from two runs that are one and two layers deep.
+
+    Where the layers from the second on are alike, each adds what the second one adds. This is what makes counting a big
+    model quick; where they are not, all of them run.
+    """
+    depth = len(stack)
+    if depth < 3 or len({_shape(layer) for layer in list(stack)[1:]}) > 1:
+        return run()
+    with shallow(stack, 1):
+        one = run()
+    with shallow(stack, 2):
+        two = run()
+    return one + (depth - 1) * (two - one)
+
+
+def _shape(layer: nn.Module) -> tuple[tuple[str, torch.Size], ...]:
+    return tuple((name, parameter.shape) for name, parameter in layer.named_parameters())
+
+
+@contextmanager
+def shallow(stack: nn.ModuleList, depth: int) -> Iterator[None]:
+    """Leaves a stack its first `depth` layers, for the time being."""
+    layers = list(stack)
+    del stack[depth:]
+    try:
+        yield
+    finally:
+        stack.extend(layers[depth:])
+
+
+@contextmanager
+def _weights_of_what_runs(module: nn.Module) -> Iterator[dict[int, int]]:
+    """Fills a dictionary with id -> size of the parameters of all parts of `module` that run."""
+    read: dict[int, int] = {}
+
+    def ran(part: nn.Module, *_: object) -> None:
+        if not isinstance(part, nn.Embedding):
+            read.update({id(p): p.numel() for p in part.parameters(recurse=False)})
+
+    hooks = [part.register_forward_hook(ran) for part in module.modules()]
+    try:
+        yield read
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -7,51 +7,146 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, Model
+from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype
+from tokprune.errors import AdapterError, InvalidValueError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tokprune.after import After
     from tokprune.signal import Signal
 
-_KEEPS = (1.0, 0.5, 0.25, 0.125)
 _ATTENTION = ("cross_attention", "self_attention", "encoder_attention")
+_CALL = "The call and the machine that the arithmetic is about"
 
 
 def inspect(
-    model: Model = DEFAULT_MODEL,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model of the zoo, a local folder, a hub id, or a real size by name, such as blip2-opt-2.7b.",
+            metavar="[MODEL]",
+        ),
+    ] = DEFAULT_MODEL,
     device: Device = "cpu",
     dtype: Dtype = "float32",
-    text_tokens: Annotated[int, typer.Option(min=1, help="Prompt length for the arithmetic.")] = 16,
+    text_tokens: Annotated[int, typer.Option(min=1, help="Length of the prompt.", rich_help_panel=_CALL)] = 16,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="Length of the answer.", rich_help_panel=_CALL)] = 10,
+    beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.", rich_help_panel=_CALL)] = 1,
+    batch: Annotated[int, typer.Option(min=2, help="The large batch, beside batch 1.", rich_help_panel=_CALL)] = 32,
+    after: Annotated[
+        str,
+        typer.Option(
+            help="Where image tokens leave the image encoder: a share of its depth (1/3), a number of layers (13), "
+            "several (6,13,20), or every.",
+            rich_help_panel=_CALL,
+        ),
+    ] = "1/3",
+    flop_rate: Annotated[
+        float, typer.Option(help="TFLOP/s that the machine reaches; an H200: 60% of 989.", rich_help_panel=_CALL)
+    ] = 593.4,
+    bandwidth: Annotated[
+        float, typer.Option(help="TB/s that the machine reads; an H200: 80% of 4.8.", rich_help_panel=_CALL)
+    ] = 3.84,
 ) -> None:
-    """Show a model's adapter, targets and signals, which scorers fit, and what pruning can gain."""
-    from tokprune import adapter_for
-    from tokprune.bench.console import stdout
-    from tokprune.cli.models import load
-    from tokprune.errors import AdapterError
-    from tokprune.fit import adapter_name
+    """Show a model's adapter, targets and signals, which scorers fit, and what pruning can gain.
 
-    loaded, processor = load(model, device=device, dtype=dtype)
-    adapter = adapter_for(loaded)
-    offers = adapter.offers(loaded)
+    The gains are arithmetic, done before anything is run. A real size by name takes no memory: only shapes are made.
+    """
+    from tokprune.bench.arithmetic import TARGETS, Arithmetic
+    from tokprune.bench.console import stdout
+    from tokprune.bench.costs import Workload
+    from tokprune.bench.gains import Gains
+    from tokprune.bench.roofline import Machine
+    from tokprune.cli.arithmetic import call_text, engineering, gains_table, stages_table, words
+
+    workload, machine = Workload(text_tokens, answer_tokens, beams), Machine(flop_rate * 1e12, bandwidth * 1e12)
+    where = parse_after(after)
+    loaded, processor = _load(model, device, dtype)
+    adapter, offers, no_adapter = _adapter(loaded)
     console = stdout()
     parameters = sum(p.numel() for p in loaded.parameters())
+    weights = "" if processor else " (shapes only, no weights)"
     console.print(
-        f"[bold]{model}[/]: {type(loaded).__name__}, {_engineering(parameters)} parameters, "
-        f"attention {loaded.config._attn_implementation}, adapter '{adapter_name(adapter)}'",
+        f"[bold]{model}[/]: {type(loaded).__name__}, {engineering(parameters)} parameters{weights}, "
+        f"attention {loaded.config._attn_implementation}, {adapter}",
         highlight=False,
     )
-    console.print(_targets(loaded, processor, offers), _scorers(loaded, offers))
+    if offers:
+        targets = _observed_targets(loaded, processor, offers) if processor else _targets(offers)
+        console.print(targets, _scorers(loaded, offers))
     try:
-        table, words = _arithmetic(loaded, text_tokens)
+        arithmetic = Arithmetic(loaded)
     except AdapterError as error:
-        console.print(str(error), highlight=False)
+        if no_adapter:
+            raise no_adapter from error
+        console.print(f"What pruning can gain is not known: {error}", highlight=False)
         return
-    console.print(table)
-    console.print(words, highlight=False)
+    countable = tuple(target for target in TARGETS if target in offers) or TARGETS
+    gains = Gains(arithmetic, countable, workload, machine, batch, after=where)
+    console.print(call_text(gains), stages_table(gains), gains_table(gains), words(gains, model), highlight=False)
+    if no_adapter:
+        console.print(f"[bold]It cannot be pruned yet:[/] {no_adapter}", highlight=False)
 
 
-def _targets(model: Any, processor: Any, offers: Mapping[str, tuple[str, ...]]) -> Table:
+def parse_after(text: str) -> After:
+    """Where a cut is, as it is typed: `1/3` and `0.5` are shares, `13` is a number of layers, `6,13,20` are several.
+
+    Raises:
+        InvalidValueError: It is none of them.
+    """
+    from fractions import Fraction
+
+    from tokprune.after import check_after
+
+    if text.strip() == "every":
+        return "every"
+    try:
+        if "," in text:
+            return check_after([int(part) for part in text.split(",")])
+        return check_after(int(text) if text.strip().isdecimal() else float(Fraction(text)))
+    except (ValueError, ZeroDivisionError) as error:
+        raise InvalidValueError(
+            f"--after {text!r}: expected a share of the encoder's depth (1/3), a number of layers (13), several in "
+            "rising order (6,13,20), or 'every'"
+        ) from error
+
+
+def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:
+    """Model and processor; for the name of a real size a model without weights, and no processor."""
+    from tokprune.bench.flops import weightless
+    from tokprune.bench.sizes import real_size_config
+    from tokprune.cli.models import load
+    from tokprune.cli.sizes import is_size
+
+    if is_size(name):
+        return weightless(real_size_config(name)), None
+    return load(name, device=device, dtype=dtype)
+
+
+def _adapter(model: Any) -> tuple[str, Mapping[str, tuple[str, ...]], AdapterError | None]:
+    """How to call the adapter, what it offers, and why there is none."""
+    from tokprune.fit import adapter_for, adapter_name
+
+    try:
+        adapter = adapter_for(model)
+        return f"adapter '{adapter_name(adapter)}'", adapter.offers(model), None
+    except AdapterError as error:
+        return "no adapter", {}, error
+
+
+def _targets(offers: Mapping[str, tuple[str, ...]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Targets and the signals they offer", title_justify="left")
+    table.add_column("target", no_wrap=True)
+    table.add_column("signals")
+    for index, (target, names) in enumerate(offers.items()):
+        table.add_row(_target_name(target, index), ", ".join(names))
+    return table
+
+
+def _observed_targets(model: Any, processor: Any, offers: Mapping[str, tuple[str, ...]]) -> Table:
     from rich.table import Table
 
     from tokprune import observe
@@ -64,13 +159,15 @@ def _targets(model: Any, processor: Any, offers: Mapping[str, tuple[str, ...]]) 
     inputs = forward_inputs(model, prepare(model, processor, noise_samples(1)))
     for index, (target, names) in enumerate(offers.items()):
         signal = observe(model, inputs, needs=names, target=target)
-        name = f"{target} (default)" if index == 0 else target
+        first = (_target_name(target, index), str(signal.token_count))
         for row, offered in enumerate(names):
-            table.add_row(
-                name if row == 0 else "", str(signal.token_count) if row == 0 else "", offered, _shape(signal, offered)
-            )
+            table.add_row(*(first if row == 0 else ("", "")), offered, _shape(signal, offered))
         table.add_section()
     return table
+
+
+def _target_name(target: str, index: int) -> str:
+    return f"{target} (default)" if index == 0 else target
 
 
 def _shape(signal: Signal, name: str) -> str:
@@ -101,48 +198,3 @@ def _scorers(model: Any, offers: Mapping[str, tuple[str, ...]]) -> Table:
         verdicts = [f"does not fit: no {', '.join(m[name])}" if m[name] else "fits" for m in by_target]
         table.add_row(name, *verdicts)
     return table
-
-
-def _arithmetic(model: Any, text_tokens: int) -> tuple[Table, str]:
-    from rich.table import Table
-
-    from tokprune.bench.flops import FlopCounter
-    from tokprune.bench.table import keep_text
-    from tokprune.keep import keep_count
-
-    table = Table(
-        title=f"Arithmetic of one picture, a prompt of {text_tokens} tokens and one answer token (FLOPs)",
-        title_justify="left",
-    )
-    columns = ("keep", "query tokens", "image encoder", "connector", "language model prefill", "all", "at most faster")
-    for column in columns:
-        table.add_column(column, justify="right")
-    counter = FlopCounter(model, text_tokens)
-    whole = counter.count()
-    for keep in _KEEPS:
-        kept = keep_count(keep, counter.query_tokens)
-        flops = counter.count(kept)
-        stages = [f"{_engineering(s)} ({s / flops.total:.0%})" for s in (flops.encoder, flops.connector, flops.prefill)]
-        table.add_row(
-            keep_text(keep), str(kept), *stages, _engineering(flops.total), f"{whole.total / flops.total:.2f}x"
-        )
-    none = counter.count(0)
-    words = (
-        f"Query pruning shortens the language model's prefill only: {whole.prefill / whole.total:.0%} of the "
-        f"arithmetic. With no query token left the call could be {whole.total / none.total:.2f}x faster at the very "
-        "most, and less with every further answer token, because those cost the same pruned or not.\n"
-        "It cannot pay at batch 1 with a short greedy answer: a short prefill reads the same weights from memory as a "
-        "long one, so the arithmetic is not what takes the time. It can pay with large batches, with beam search on a "
-        "decoder-only language model (every beam has its own prefill), with large language models, and with several "
-        "images per prompt. Measure it: python -m tokprune.bench.overhead."
-    )
-    return table, words
-
-
-def _engineering(value: float) -> str:
-    """Three digits and k, M, G or T."""
-    for unit in ("", "k", "M", "G"):
-        if value < 1000:
-            return f"{value:.3g}{unit}"
-        value /= 1000
-    return f"{value:.3g}T"
