@@ -25,7 +25,7 @@ def check_after(after: object) -> After:
         >>> check_after(0.5), check_after(13), check_after([2, 4])
         (0.5, 13, (2, 4))
     """
-    if after == "every":
+    if isinstance(after, str) and after == "every":  # an array would compare element by element
         return "every"
     if _is_number_of_layers(after):
         return int(after)
