@@ -34,13 +34,18 @@ def top_k(scores: Tensor, keep: Keep) -> Tensor:
 
 
 def kept_index(kept: Tensor, count: int) -> Tensor:
-    """Indices of the kept tokens in rising order, `[batch count]`, where every row keeps `count`.
-
-    The count comes from outside, so nothing waits for the device. Rows that keep fewer go on with dropped tokens.
+    """Where the kept tokens are, if every row keeps `count` of them: what a gather wants to know.
 
     Args:
         kept: bool `[batch token]`.
-        count: number of True values in each row.
+        count: number of True values in each row; it comes from outside, so nothing waits for the device.
+
+    Returns:
+        int64 `[batch count]`, the indices of the True values in rising order. A row with fewer goes on with the first
+        of its dropped tokens.
+
+    Raises:
+        InvalidValueError: `kept` has another shape.
 
     Example:
         >>> kept_index(torch.tensor([[True, False, True], [False, True, True]]), 2)
