@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, overload
 
@@ -33,9 +34,10 @@ class Handles(Sequence[Handle]):
         return {handle.target: handle.report for handle in self}
 
     def remove(self) -> None:
-        """Take all of them off the model. Calling it again does nothing."""
-        for handle in reversed(self):
-            handle.remove()
+        """Take all of them off the model, the last one first. Calling it again does nothing."""
+        with ExitStack() as stack:  # goes on with the others if one fails
+            for handle in self:
+                stack.callback(handle.remove)
 
     def check(self, inputs: dict[str, Any]) -> dict[str, Report]:
         """Prove on one batch that each policy works, with the others in place; see `Handle.check`.
