@@ -104,7 +104,9 @@ class LayerCut:
         undo.append(self.encoder.register_forward_hook(self._end, always_call=True))
         self.capture.install(undo)
         for step, layer in enumerate(self.layers):
-            undo.append(layer.register_forward_hook(partial(self._on_layer, step)))
+            # In front of other hooks: whoever records what the layer gives (transformers' `output_hidden_states`) gets
+            # what goes on, whether it was there before or comes later.
+            undo.append(layer.register_forward_hook(partial(self._on_layer, step), prepend=True))
 
     def remove(self) -> None:
         """Take every hook off the model; calling it again does nothing."""
@@ -166,6 +168,13 @@ class LayerCut:
 
     def _signal(self, call: Encoding, tokens: Tensor) -> Signal:
         begin, end = (0, *self.places)[call.step], self.places[call.step]
+        counts = {votes.shape[2] for seen in call.votes.values() for votes in seen.values()} | {tokens.shape[1]}
+        if len(counts) > 1:
+            raise UnsupportedCallError(
+                f"behind layer {end} there are {tokens.shape[1]} image tokens, but in the layers before they were "
+                f"{max(counts)}: something else takes tokens away in between. Take it off the model first (another "
+                "policy: handle.remove()), or cut in front of it"
+            )
         found: dict[str, Any] = {
             name: self.capture.layer_votes(call, name, range(begin, end))
             for name in _ATTENTION
