@@ -115,6 +115,6 @@ class Handle:
 def handles_of(model: nn.Module) -> list[Handle]:
     """The handles that sit on `model`, in the order they came; a deep copy of a pruned model has its own."""
     hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
-    owners = (getattr(getattr(hook, "__self__", None), "owner", None) for hook in hooks)
+    owners = (getattr(getattr(hook, "__self__", hook), "owner", None) for hook in hooks)
     found = {owner for owner in owners if isinstance(owner, Handle) and owner.active}
     return sorted(found, key=lambda handle: handle._order)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from tokprune.adapters.calls import Observation, current_call
+from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.sources import AttentionSource
 from tokprune.compiled import unwrap_compiled
@@ -48,10 +48,10 @@ class Capture:
         """Register the hooks and append their handles to `undo`."""
         for source in self.sources:
             for path, parts in source.modules:
-                hook = partial(self._on_projection, source, parts)
+                hook = Hook(self._on_projection, source, parts)
                 undo.append(self.modules[path].register_forward_hook(hook))
         if self.vectors is not None:
-            undo.append(self.modules[self.vectors].register_forward_pre_hook(self._on_vectors))
+            undo.append(self.modules[self.vectors].register_forward_pre_hook(Hook(self._on_vectors)))
 
     def verify(self) -> None:
         """Raise `AdapterError` if a hooked module is no longer the one in the model (LoRA, quantisation, a swap)."""

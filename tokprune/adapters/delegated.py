@@ -17,6 +17,7 @@ from tokprune.adapters.calls import Call, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import shift_length_limits
 from tokprune.adapters.family import DelegatedFamily
+from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.loss import shorter_loss
 from tokprune.adapters.modules import MethodShim, module_at
@@ -69,9 +70,9 @@ class DelegatedCut:
 
     def _install(self) -> None:
         model, language_model, undo = self.model, self.language_model, self._undo
-        undo.append(model.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
-        undo.append(model.register_forward_hook(self._end, with_kwargs=True, always_call=True))
-        undo.append(language_model.register_forward_pre_hook(self._on_forward, with_kwargs=True))
+        undo.append(model.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
+        undo.append(model.register_forward_hook(Hook(self._end), with_kwargs=True, always_call=True))
+        undo.append(language_model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True))
         self.capture.install(undo)
         shims = [
             MethodShim(model, "generate", self._around_generate),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from tokprune.adapters.calls import Observation, current_call, enter_call, leave
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import recomputes_hooks
 from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import falling_counts, layers_before
@@ -100,13 +100,13 @@ class LayerCut:
 
     def _install(self) -> None:
         undo = self._undo
-        undo.append(self.encoder.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
-        undo.append(self.encoder.register_forward_hook(self._end, always_call=True))
+        undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
+        undo.append(self.encoder.register_forward_hook(Hook(self._end), always_call=True))
         self.capture.install(undo)
         for step, layer in enumerate(self.layers):
             # In front of other hooks: whoever records what the layer gives (transformers' `output_hidden_states`) gets
             # what goes on, whether it was there before or comes later.
-            undo.append(layer.register_forward_hook(partial(self._on_layer, step), prepend=True))
+            undo.append(layer.register_forward_hook(Hook(self._on_layer, step), prepend=True))
 
     def remove(self) -> None:
         """Take every hook off the model; calling it again does nothing."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from tokprune.adapters.hooks import leave_to_python
 from tokprune.errors import AdapterError
 
 
@@ -30,6 +31,7 @@ class MethodShim:
     """
 
     def __init__(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
+        leave_to_python(MethodShim)
         self.module, self.name, self.around = module, name, around
         self.shadowed = module.__dict__.get(name)
         self.removed = False

@@ -1,0 +1,75 @@
+"""With a fixed keep nothing is read back from the device, and shapes are known beforehand."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from transformers import Blip2ForConditionalGeneration
+
+import tokprune
+
+from .calls import decoder, generate
+
+STATIC = {
+    "catp-vote": {},
+    "catp-weighted": {"scorer": "catp-weighted"},
+    "self-attention": {"scorer": "self-attention"},
+    "merge": {"scorer": "l2-norm", "reduction": "merge"},
+    "mask": {"reduction": "mask"},
+    "preserve": {"positions": "preserve"},
+    "ratio": {"keep": 0.25},
+    "image": {"scorer": "received-attention", "target": "image"},
+    "image behind every layer": {"scorer": "received-attention", "target": "image", "after": "every"},
+    "image merged": {"scorer": "l2-norm", "target": "image", "after": (1, 3), "reduction": "merge"},
+}
+
+
+@pytest.fixture
+def device(model, inputs):
+    """A model and its inputs on a device that has shapes and no values: whoever asks for a value fails."""
+    inputs = {**inputs, **decoder(model, inputs)}
+    with torch.device("meta"):
+        shapes = Blip2ForConditionalGeneration._from_config(model.config, attn_implementation="sdpa").eval()
+    with FakeTensorMode(), torch.no_grad():
+        shapes._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda"))
+        yield shapes, {name: torch.empty(t.shape, dtype=t.dtype, device="cuda") for name, t in inputs.items()}
+
+
+@pytest.mark.parametrize("case", STATIC)
+def test_nothing_is_read_back_from_the_device(device, case):
+    model, inputs = device
+    before = model(**inputs).logits.shape
+    with tokprune.apply(model, **{"keep": 3, **STATIC[case]}) as handle:
+        after = model(**inputs).logits.shape
+    report = handle.report
+    assert report.kept.device.type == "cuda"
+    assert report.length_after < report.length_before or case == "mask"
+    shorter = handle.target == "query" and case != "mask" and not model.language_model.config.is_encoder_decoder
+    assert (after[1] < before[1]) == shorter
+
+
+def test_composed_policies_read_nothing_back(device):
+    model, inputs = device
+    image = tokprune.Policy("received-attention", keep=0.5, target="image")
+    with tokprune.apply(model, [image, tokprune.Policy("catp-weighted", keep=3)]) as handles:
+        model(**inputs)
+    assert [report.kept.shape[1] for report in handles.reports.values()] == [16, 8]
+
+
+def test_a_ragged_selector_has_to_count_what_it_kept(device):
+    model, inputs = device
+    with tokprune.apply(model, selector="top-p"), pytest.raises(DataDependentOutputException):
+        model(**inputs)
+
+
+def test_prompts_that_share_images_unevenly_are_refused_where_nothing_can_be_read(device):
+    model, inputs = device
+    inputs = {**inputs, "pixel_values": inputs["pixel_values"].repeat(2, 1, 1, 1)}
+    with tokprune.apply(model, keep=3), pytest.raises(tokprune.UnsupportedCallError, match="2 prompts share 4 images"):
+        model(**inputs)
+
+
+@pytest.mark.parametrize("policy", [{}, {"scorer": "received-attention", "target": "image"}])
+def test_a_static_cache_gives_what_a_growing_one_gives(model, inputs, policy):
+    with tokprune.apply(model, keep=3, **policy):
+        expected = generate(model, inputs)
+        assert torch.equal(generate(model, inputs, cache_implementation="static"), expected)
