@@ -15,6 +15,7 @@ from tokprune.election import hold_election
 from tokprune.errors import TokpruneError
 from tokprune.interfaces import Adapter, Attachment, Cut, Observed
 from tokprune.keep import Keep
+from tokprune.kernels import record_backends
 from tokprune.policy import Policy
 from tokprune.report import Report, latest_scores
 from tokprune.signal import Signal
@@ -38,7 +39,8 @@ class Handle:
         self.model, self.policy, self.adapter, self.target = model, policy, adapter, target
         self.report: Report | None = None
         self._order = next(_COUNTER)
-        self._scores: Any = WeakIdKeyDictionary()  # kept mask -> scores: a call that breaks off leaves nothing behind
+        # Kept mask -> scores and backends, until the cut is done: a call that breaks off leaves nothing behind.
+        self._elections: Any = WeakIdKeyDictionary()
         self._cut = Cut(choose=self._choose, **cut)
         self._attachment: Attachment | None = adapter.attach(model, self._cut, self._done, self)
         forget_compiled()
@@ -84,20 +86,29 @@ class Handle:
         return report
 
     def _choose(self, signal: Signal, keep: Keep | None = None) -> Tensor:
-        kept, scores = hold_election(self.policy, signal, keep)
-        self._scores[kept] = scores
+        with record_backends() as ran:
+            kept, scores = hold_election(self.policy, signal, keep)
+        self._elections[kept] = scores, ran
         return kept
 
     def _done(self, observed: Observed) -> None:
-        choices = observed.choices or (observed.kept,)
-        scores = latest_scores([(kept, self._scores.pop(kept)) for kept in choices])
-        self.report = Report(observed.kept, scores, observed.length_before, observed.length_after, observed.sizes)
+        steps = [(kept, *self._elections.pop(kept)) for kept in observed.choices or (observed.kept,)]
+        scores = latest_scores([(kept, scores) for kept, scores, _ in steps])
+        backends = sorted(set().union(*(ran for _, _, ran in steps))) or ["reference"]
+        self.report = Report(
+            observed.kept,
+            scores,
+            observed.length_before,
+            observed.length_after,
+            observed.sizes,
+            backend=", ".join(backends),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_scores"}
+        return {name: value for name, value in self.__dict__.items() if name != "_elections"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _scores=WeakIdKeyDictionary())
+        self.__dict__.update(state, _elections=WeakIdKeyDictionary())
 
     def __enter__(self) -> Handle:
         return self
