@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Literal
 
 from torch import Tensor
 
-from tokprune.errors import BackendError
-from tokprune.kernels import reference
-from tokprune.kernels.backends import Backend, check_backend, note_backend
+from tokprune.kernels.backends import Backend
+from tokprune.kernels.choice import count
 from tokprune.kernels.inputs import AttentionInput
 
 
@@ -56,8 +54,7 @@ def attention_points(
         tensor([[2., 1.]])
     """
     given = AttentionInput.checked("attention_points", query, key, scale, mask, candidates, weights, protected)
-    result: Tensor = _implementation("attention_points", backend).points(given)
-    return result
+    return count("attention_points", "points", given, backend)
 
 
 def attention_total(
@@ -103,12 +100,4 @@ def attention_total(
         tensor([[1., 1., 1., 1.]])
     """
     given = AttentionInput.checked("attention_total", query, key, scale, mask, candidates, weights, protected)
-    result: Tensor = _implementation("attention_total", backend).total(given)
-    return result
-
-
-def _implementation(where: str, backend: Backend) -> ModuleType:
-    if check_backend(where, backend) == "triton":
-        raise BackendError(f"{where}: backend 'triton' is not there yet")
-    note_backend("reference")
-    return reference
+    return count("attention_total", "total", given, backend)
