@@ -73,18 +73,20 @@ def render() -> str:
         models = {label: build() for label, build in MODELS[adapter].items()}
         trials = {
             "Scorers": {f"`{name}`": {"scorer": name} for name in registry.names("scorer")},
-            "Reductions and positions": {
+            "Reductions and positions, with `catp-vote`, or `received-attention` where that does not fit": {
                 f"`{reduction}`, {positions}": {"reduction": reduction, "positions": positions}
                 for reduction in registry.names("reduction")
                 for positions in ("compact", "preserve")
             },
-            "Aggregators and selectors, with `catp-vote`": {
+            "Aggregators and selectors, with `catp-vote`, or `received-attention` where that does not fit": {
                 f"{kind} `{name}`": {kind: name} for kind in ("aggregator", "selector") for name in registry.names(kind)
             },
+            "Places of the cut": {f"`after={after!r}`": {"after": after} for after in (1, 1.0, (1, 2), "every")},
         }
         parts += [f"## Adapter `{adapter}`", "", *_signals(adapter, models), ""]
         for title, choices in trials.items():
             parts += [f"### {title}", "", *_table(adapter, models, choices), ""]
+        parts += ["### All targets together, by policies in one `apply`", "", *_together(adapter, models), ""]
     return "\n".join(parts)
 
 
@@ -106,7 +108,7 @@ def _table(adapter: str, models: Mapping[str, Any], choices: Mapping[str, dict[s
     lines.append("| " + " | ".join(["---"] * (len(columns) + 1)) + " |")
     for name, options in choices.items():
         verdicts = [
-            _try(*models[label], {"adapter": adapter, "target": target, **options}) for label, target in columns
+            _try(*models[label], adapter, [_policy(adapter, models[label][0], t, options)]) for label, t in columns
         ]
         lines.append("| " + " | ".join([name, *verdicts]) + " |")
     return lines
@@ -119,27 +121,47 @@ def _offers(adapter: str, model: Any) -> Mapping[str, tuple[str, ...]]:
     return offers
 
 
-def _try(model: Any, inputs: dict[str, Any], options: dict[str, Any]) -> str:
-    """Run one policy in earnest. "yes", or what kind of error said no."""
+def _policy(adapter: str, model: Any, target: str, options: dict[str, Any]) -> Any:
+    """A policy for a target; where the options name no scorer, with the first of the two usual ones that fits."""
+    from tokprune import Policy
+    from tokprune.fit import fitting_scorers
+
+    fitting = fitting_scorers(target, _offers(adapter, model)[target])
+    scorer = next(name for name in ("catp-vote", "received-attention", "first") if name in fitting)
+    return Policy(**{"scorer": scorer, "keep": KEEP, "target": target, **options})
+
+
+def _together(adapter: str, models: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    lines = ["| model | targets |  |", "| --- | --- | --- |"]
+    for label, (model, inputs) in models.items():
+        targets = list(_offers(adapter, model))
+        verdict = _try(model, inputs, adapter, [_policy(adapter, model, target, {}) for target in targets])
+        lines.append(f"| {label} | {', '.join(f'`{target}`' for target in targets)} | {verdict} |")
+    return lines
+
+
+def _try(model: Any, inputs: dict[str, Any], adapter: str, policies: list[Any]) -> str:
+    """Run policies in earnest. "yes", or what kind of error said no."""
     import torch
 
     from tokprune import TokpruneError, apply
-    from tokprune.registry import default_registry
 
     prompt = {name: value for name, value in inputs.items() if name != "labels"}
-    removes = default_registry().create("reduction", options.get("reduction", "prune")).removes
+    removes = all(policy.reduction.removes for policy in policies)
     with torch.no_grad():
         before = model(**inputs).logits
         try:
-            with apply(model, keep=KEEP, **options) as handle:
-                _shorter(handle.check(inputs), removes)
+            with apply(model, policies, adapter=adapter) as handles:
+                for report in handles.check(inputs).values():
+                    _shorter(report, removes)
                 for beams in (1, 3):
                     model.generate(**prompt, max_new_tokens=3, do_sample=False, num_beams=beams)
-                    _shorter(handle.report, removes)
+                    for report in handles.reports.values():
+                        _shorter(report, removes)
         except TokpruneError as error:
             return f"no: {type(error).__name__}"
         if not torch.equal(before, model(**inputs).logits):
-            raise AssertionError(f"{options}: remove() did not put the model back")
+            raise AssertionError(f"{policies}: remove() did not put the model back")
     return "yes" if removes else "yes, at full length"
 
 

@@ -135,3 +135,71 @@ def test_a_policy_that_does_not_fit_is_found_out_before_anything_is_measured(opt
 def test_an_examination_needs_questions(processor):
     with pytest.raises(InvalidValueError, match="no samples"):
         Examination(processor, [])
+
+
+IMAGE = Policy(scorer="received-attention", keep=0.25, target="image", after=1)
+QUERY = Policy(scorer="first", keep=0.5)
+
+
+def test_rows_of_image_tokens_count_image_tokens(opt, examination, store):
+    rows = hold_contest(opt, examination, [Contestant("received-attention", IMAGE)], store())
+    assert [(row.tokens, row.tokens_kept) for row in rows] == [(64, 64), (64, 64), (64, 16)]
+    image = rows[2]
+    assert image.length_after == image.length_before == rows[0].length_before, "the prompt is as long as it was"
+    assert Policy.from_dict(image.policy) == IMAGE
+    assert image.outcomes != rows[0].outcomes, "the answers changed, so something was pruned"
+
+
+def test_policies_that_act_together_are_one_row(opt, examination, store):
+    contestants = [Contestant("both", (IMAGE, QUERY)), Contestant("one", (QUERY,)), Contestant("first", QUERY)]
+    rows = hold_contest(opt, examination, contestants, store())
+    both, one, alone = rows[2:]
+    everything = {"image": 64, "query": 8}
+    assert [row.tokens_kept for row in rows] == [
+        everything,
+        everything,
+        {"image": 16, "query": 4},
+        {"query": 4},
+        4,
+    ]
+    assert both.tokens == everything
+    assert both.length_after == both.length_before - 4
+    assert (both.keep, both.positions, alone.keep) == (None, None, 0.5)
+    assert [Policy.from_dict(each) for each in both.policy] == [IMAGE, QUERY]
+    assert one.outcomes == alone.outcomes
+    hold_contest(opt, examination, contestants, store(), watcher=(again := Recorder()))
+    assert again.measured == []
+
+
+def test_the_same_policies_with_another_label_or_order_are_another_row(opt, examination, store):
+    hold_contest(opt, examination, [Contestant("both", (IMAGE, QUERY))], store())
+    others = [
+        Contestant("both", (QUERY, IMAGE)),
+        Contestant("two", (IMAGE, QUERY)),
+        Contestant("both", (QUERY,)),
+        Contestant("both", QUERY),
+    ]
+    assert len({other.key for other in others}) == len(others)
+    hold_contest(opt, examination, others, store(), watcher=(watcher := Recorder()))
+    assert watcher.measured == ["both", "two", "both", "both"]
+
+
+def test_the_unpruned_row_counts_what_the_contest_is_about_also_when_it_was_found(opt, examination, store):
+    hold_contest(opt, examination, [Contestant("first", QUERY)], store())
+    for contestants, tokens in (
+        ([Contestant("received-attention", IMAGE)], 64),
+        ([Contestant("both", (IMAGE, QUERY))], {"image": 64, "query": 8}),
+        ([Contestant("received-attention", IMAGE), Contestant("first", QUERY)], {"image": 64, "query": 8}),
+        ([Contestant("first", Policy(scorer="first", keep=0.5, target="query")), Contestant("first", QUERY)], 8),
+    ):
+        rows = hold_contest(opt, examination, contestants, store(), watcher=(watcher := Recorder()))
+        assert "unpruned" in watcher.found
+        assert [row.tokens for row in rows[:2]] == [tokens] * 2
+
+
+def test_a_stored_policy_without_a_newer_field_is_the_one_that_leaves_it_to_its_default():
+    old = {name: value for name, value in QUERY.to_dict().items() if name != "after"}
+    row = Row("first", 0.5, "compact", old, 8, 4, 1, 1, "1", {}, None, 1, {})
+    assert Contestant("first", QUERY).key == Contestant.key_of(row)
+    other = Contestant("first", Policy(scorer="first", keep=0.5, after=1))
+    assert other.key != Contestant.key_of(row)

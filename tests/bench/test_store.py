@@ -2,7 +2,7 @@ import dataclasses
 import json
 
 import pytest
-from rows import CERTIFICATE, row, some_rows
+from rows import CERTIFICATE, row, some_policies, some_rows
 
 from tokprune.bench.row import Row
 from tokprune.bench.store import RowStore
@@ -24,6 +24,14 @@ def fill(path):
 def test_rows_come_back_as_they_were_written(path):
     fill(path)
     assert RowStore(path, Row, CERTIFICATE).rows == some_rows()
+
+
+def test_rows_of_several_policies_come_back_too(path):
+    store = RowStore(path, Row, CERTIFICATE)
+    for each in some_policies():
+        store.append(each)
+    assert RowStore(path, Row, CERTIFICATE).rows == some_policies()
+    assert json.loads(path.read_text().splitlines()[1])["tokens_kept"] == {"image": 32, "query": 2}
 
 
 def test_a_row_is_in_the_file_at_once(path):

@@ -2,7 +2,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tokprune.cli.picture import voter_weights, watched
+from tokprune.cli.panels import Level, Panels
+from tokprune.cli.picture import stayed, voter_weights, watched
 from tokprune.signal import Signal
 from tokprune.votes import Votes
 
@@ -37,6 +38,84 @@ def test_answer_asks_a_sample_of_the_bundled_data(tokprune, checkpoint, tmp_path
     assert (tmp_path / "answer.png").exists()
 
 
+def test_answer_about_image_tokens(tokprune, checkpoint, picture, tmp_path):
+    command = ["answer", checkpoint, "--image", picture, "--prompt", "what colour is the circle?", "--target", "image"]
+    result = tokprune(*command, "--keep", "1/4", "--after", "2", "--reduction", "merge")
+    assert result.exit_code == 0, result.output
+    assert "received-attention" in result.stdout
+    assert "16 of 64" in result.stdout
+    assert (tmp_path / "answer.png").exists()
+
+
+def test_answer_with_policies_that_act_together(tokprune, checkpoint, picture, tmp_path):
+    both = "first target=image keep=1/4 after=every + first keep=2"
+    result = tokprune("answer", checkpoint, "--sample", 1, "--policy", both, "--policy", "none", "--policy", "first")
+    assert result.exit_code == 0, result.output
+    assert both in result.stdout
+    assert "image 16 of 64, query 2 of 8" in result.stdout
+    assert "query 4 of 8" in result.stdout
+    assert "none" not in result.stdout
+    assert (tmp_path / "answer.png").exists()
+
+
+@pytest.fixture(scope="module")
+def tiny(checkpoint):
+    """Model, inputs of one image, and what its forward takes."""
+    from tokprune.bench.answering import forward_inputs, prepare
+    from tokprune.bench.loading import load_checkpoint
+    from tokprune.bench.noise import noise_samples
+
+    model, processor = load_checkpoint(checkpoint)
+    return model, forward_inputs(model, prepare(model, processor, noise_samples(1)))
+
+
+def level(tiny, *policies, keep=None):
+    from tokprune import apply
+
+    model, inputs = tiny
+    with apply(model, list(policies)) as handles:
+        model(**inputs)
+    kept = {target: report.kept[0] for target, report in handles.reports.items()}
+    return Level("label", keep, {handle.target: handle.policy for handle in handles}, kept, "red")
+
+
+UNPRUNED = Level("unpruned", None, {}, {}, "blue")
+
+
+def test_image_tokens_that_left_are_dark(tiny):
+    from tokprune import Policy
+
+    first = level(tiny, Policy("first", 20, target="image"), keep=20)
+    question, panel = Panels(*tiny).of("what?", [UNPRUNED, first])
+    assert question == ("what?\nunpruned: blue", None)
+    title, overlay = panel
+    assert title == "label, keep 20 tokens\nred"
+    assert overlay.flatten().tolist() == [1] * 20 + [0] * 44
+    assert overlay.shape == (8, 8)
+
+
+def test_query_tokens_look_only_at_the_image_tokens_that_stayed(tiny):
+    from tokprune import Policy
+
+    image, query = Policy("stride", 8, target="image"), Policy("first", 2)
+    panels = Panels(*tiny).of("what?", [UNPRUNED, level(tiny, query, keep=2), level(tiny, image, query)])
+    titles = [title for title, _ in panels]
+    assert titles[1:3] == ["voters' weight\n(attention received)", "label, keep 2 tokens\nred"]
+    assert titles[3:] == ["image: stride, keep 8 tokens\nred", "query: first, keep 2 tokens\nred"]
+    maps = [overlay for _, overlay in panels]
+    assert (maps[2] > 0).all(), "without a cut in the encoder the query tokens look everywhere"
+    there = maps[3] > 0
+    assert there.sum() == 8
+    assert torch.equal(maps[4] > 0, there)
+    assert maps[4].sum() > maps[2][there].sum(), "what they do not look at any more, they give to what is left"
+
+
+def test_tokens_that_do_not_fill_the_grid_have_no_map():
+    kept = torch.tensor([True, False, True, True, False, False])
+    assert stayed(kept, (2, 3)).tolist() == [[1, 0, 1], [1, 0, 0]]
+    assert stayed(kept, (3, 3)) is None
+
+
 def test_a_sample_that_is_not_there(tokprune, tmp_path, picture):
     (tmp_path / "mine.jsonl").write_text('{"image": "in.png", "question": "what?", "answers": "red"}\n')
     result = tokprune("answer", "--data", "mine.jsonl", "--sample", 1)
@@ -61,6 +140,13 @@ def test_watched_is_the_attention_of_kept_tokens_only():
     votes = [Votes(looks.flatten(0, 1)[None], heads=2)] * 2
     assert watched(votes, torch.tensor([True, True, False])).tolist() == [[1, 0], [0.5, 0.5]]
     assert watched(votes, torch.tensor([False, False, True])).tolist() == [[0, 1], [0, 0]]
+
+
+def test_watched_puts_what_is_seen_where_it_is_on_the_image():
+    looks = torch.zeros(1, 3, 2)  # head, voter, token: [CLS] and the two of a 2 x 2 grid that stayed
+    looks[0, 0, 0], looks[0, 1, 0], looks[0, 2, 0] = 0.5, 0.25, 0.125
+    kept, there = torch.tensor([True, False]), torch.tensor([False, True, False, True])
+    assert watched([Votes(looks)], kept, there).tolist() == [[0, 0.25], [0, 0.125]]
 
 
 def test_tokens_that_are_no_square_have_no_map():

@@ -67,6 +67,63 @@ def test_by_default_all_fitting_scorers_run(tokprune, checkpoint, tmp_path):
     assert labels == {"unpruned", "blind", *others, "random:seed=1", "random:seed=2"}
 
 
+def test_image_tokens_with_every_treatment_that_was_asked_for(tokprune, checkpoint, tmp_path):
+    command = ["bench", checkpoint, "--target", "image", "--scorer", "first", "--keep", "1/4", "--n", 2, "--no-blind"]
+    command += ["--max-new-tokens", 1]
+    result = tokprune(*command, "--after", "1", "--after", "1,2", "--reduction", "prune", "--reduction", "merge")
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.endswith("-shapes-vqa-image")
+    found = [(row["policy"]["after"], row["policy"]["reduction"], row["tokens_kept"]) for row in rows(folder)[1:]]
+    assert found == [(1, "prune", 16), (1, "merge", 16), ([1, 2], "prune", 16), ([1, 2], "merge", 16)]
+    assert rows(folder)[0]["tokens"] == 64
+    assert all(row["policy"]["target"] == "image" for row in rows(folder)[1:])
+    for word in ("target", "after", "reduction", "16 of 64", "1,2", "merge"):
+        assert word in result.stdout, word
+
+
+def test_by_default_the_scorers_that_fit_the_target_run(tokprune, checkpoint, tmp_path):
+    result = tokprune("bench", checkpoint, "--target", "image", "--n", 1, "--keep", 2, "--max-new-tokens", 1)
+    assert result.exit_code == 0, result.output
+    labels = {row["label"] for row in rows(next((tmp_path / "runs").iterdir()))}
+    fitting = {"received-attention", "self-attention", "l2-norm", "distinct", "first", "stride"}
+    assert labels == {"unpruned", "blind", *fitting, "random", "random:seed=1", "random:seed=2"}
+
+
+def test_by_depth_cuts_behind_one_layer_at_a_time(tokprune, checkpoint, tmp_path):
+    command = ["bench", checkpoint, "--by-depth", "--keep", "1/4", "--n", 2, "--no-blind", "--max-new-tokens", 1]
+    assert tokprune(*command).exit_code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.endswith("-by-depth")
+    found = [(row["label"], row["policy"]["target"], row["policy"]["after"]) for row in rows(folder)[1:]]
+    assert found == [("received-attention", "image", 1), ("received-attention", "image", 2)]  # it has two layers
+    result = tokprune(*command, "--scorer", "first", "--scorer", "stride")
+    assert result.exit_code == 0, result.output
+    assert [(row["label"], row["policy"]["after"]) for row in rows(folder)[3:]] == [
+        ("first", 1),
+        ("first", 2),
+        ("stride", 1),
+        ("stride", 2),
+    ]
+
+
+def test_policies_as_they_are_typed(tokprune, checkpoint, tmp_path):
+    both, one = "first target=image keep=1/4 + first keep=2", "stride keep=1/2"
+    command = ["bench", checkpoint, "--policy", both, "--policy", "none", "--policy", one, "--policy", one]
+    result = tokprune(*command, "--n", 2, "--no-blind", "--max-new-tokens", 1)
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.endswith("-policies")
+    unpruned, composed, alone = rows(folder)
+    assert (unpruned["label"], unpruned["tokens"]) == ("unpruned", {"image": 64, "query": 8})
+    assert (composed["label"], composed["tokens_kept"]) == (both, {"image": 16, "query": 2})
+    assert (alone["label"], alone["tokens_kept"]) == (one, {"query": 4})
+    assert "image 16 of 64, query 2 of 8" in result.stdout
+    assert "keep -" not in result.stderr
+    with Image.open(folder / "plot.png") as picture:
+        assert picture.width > 500
+
+
 def test_a_users_own_questions(tokprune, checkpoint, tmp_path):
     Image.new("RGB", (30, 30), "red").save(tmp_path / "a.png")
     from tokprune.bench.answering import generate_answers, prepare

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,24 +15,47 @@ from tokprune.bench.accuracy import paired_p_value
 from tokprune.bench.answering import prepare
 from tokprune.bench.blind import blind
 from tokprune.bench.certificate import Certificate
-from tokprune.bench.measure import Examination, measure
-from tokprune.bench.row import BLIND, UNPRUNED, Row
+from tokprune.bench.measure import Examination, Measurement, measure
+from tokprune.bench.row import BLIND, UNPRUNED, Row, Tokens
 from tokprune.bench.store import RowStore
+from tokprune.fit import adapter_for, choose_target
 from tokprune.handle import Handle
 from tokprune.policy import Policy
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """What one row is about: a policy, or no policy (the unpruned and the blind model), and what tables call it."""
+    """What one row is about: a policy, several together, or none (the unpruned and the blind model).
+
+    Args:
+        label: What tables call it.
+        policy: A policy; a tuple of them, one per target, also of one alone; or None.
+    """
 
     label: str
-    policy: Policy | None = None
+    policy: Policy | tuple[Policy, ...] | None = None
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """What is put on the model."""
+        return (self.policy,) if isinstance(self.policy, Policy) else self.policy or ()
+
+    @property
+    def written(self) -> dict[str, Any] | list[dict[str, Any]] | None:
+        """The policy as rows hold it."""
+        if self.policy is None:
+            return None
+        return self.policy.to_dict() if isinstance(self.policy, Policy) else [p.to_dict() for p in self.policy]
 
     @property
     def key(self) -> str:
         """Equal for a contestant and the row that was measured of it."""
-        return _key(self.label, self.policy.to_dict() if self.policy else None)
+        return _key(self.label, self.written)
+
+    @staticmethod
+    def key_of(row: Row) -> str:
+        """The key of the contestant that a row was measured of."""
+        return _key(row.label, row.policy)
 
 
 class Watcher:
@@ -66,19 +90,22 @@ def hold_contest(
     """
     watcher = watcher or Watcher()
     field = [Contestant(UNPRUNED), *([Contestant(BLIND)] if with_blind else []), *contestants]
-    stored = {_key(row.label, row.policy): row for row in store.rows}
+    stored = {Contestant.key_of(row): row for row in store.rows}
     for contestant in field:
         if contestant.key not in stored:
             with _stage(model, contestant):
                 pass
+    everything = _target_tokens(model, examination, field)
     rows: list[Row] = []
     for number, contestant in enumerate(field, start=1):
         row = stored.get(contestant.key)
         measured = row is None
         if row is None:
             watcher.row_started(contestant.label, number, len(field))
-            row = _measure(model, examination, contestant, rows[0] if rows else None, store, watcher)
+            row = _measure(model, examination, contestant, everything, rows[0] if rows else None, store, watcher)
             store.append(row)
+        elif contestant.policy is None:  # may have been measured beside policies for other targets
+            row = replace(row, tokens=everything, tokens_kept=everything)
         rows.append(row)
         watcher.row_done(row, measured)
     return rows
@@ -88,22 +115,21 @@ def _measure(
     model: nn.Module,
     examination: Examination,
     contestant: Contestant,
+    everything: Tokens,
     unpruned: Row | None,
     store: RowStore[Row, Certificate],
     watcher: Watcher,
 ) -> Row:
-    with _stage(model, contestant) as handle:
-        got = measure(model, examination, handle, watcher.samples_done)
+    with _stage(model, contestant) as handles:
+        got = measure(model, examination, handles or (), watcher.samples_done)
     policy, samples = contestant.policy, len(got.outcomes)
-    if policy is not None:
-        tokens, tokens_kept = got.tokens / got.images, got.tokens_kept / got.images
-    else:
-        tokens = tokens_kept = unpruned.tokens if unpruned else _target_tokens(model, examination)
+    tokens, tokens_kept = _counts(got, policy) if policy else (everything, everything)
+    alone = policy if isinstance(policy, Policy) else None
     return Row(
         label=contestant.label,
-        keep=policy.keep if policy else None,
-        positions=policy.positions if policy else None,
-        policy=policy.to_dict() if policy else None,
+        keep=alone.keep if alone else None,
+        positions=alone.positions if alone else None,
+        policy=contestant.written,
         tokens=tokens,
         tokens_kept=tokens_kept,
         length_before=got.length_before / samples,
@@ -116,21 +142,41 @@ def _measure(
     )
 
 
-def _stage(model: nn.Module, contestant: Contestant) -> AbstractContextManager[Handle | None]:
-    if contestant.policy is not None:
-        return apply(model, contestant.policy)
+def _stage(model: nn.Module, contestant: Contestant) -> AbstractContextManager[Sequence[Handle] | None]:
+    if contestant.policies:
+        return apply(model, contestant.policies)
     return blind(model) if contestant.label == BLIND else nullcontext()
 
 
+def _counts(got: Measurement, policy: Policy | tuple[Policy, ...]) -> tuple[Tokens, Tokens]:
+    """Target tokens per image before pruning, and kept."""
+    if isinstance(policy, Policy):
+        return got.tokens.total() / got.images, got.tokens_kept.total() / got.images
+    before, kept = ({t: n / got.images for t, n in each.items()} for each in (got.tokens, got.tokens_kept))
+    return before, kept
+
+
 @torch.inference_mode()
-def _target_tokens(model: nn.Module, examination: Examination) -> float:
-    """Target tokens per image of the unpruned model, told by a cut that keeps them all."""
+def _target_tokens(model: nn.Module, examination: Examination, contestants: Sequence[Contestant]) -> Tokens:
+    """Target tokens per image of the unpruned model, told by cuts that keep them all.
+
+    A number if the policies are about one target, each alone; else by target.
+    """
+    adapter = adapter_for(model)
+    named = [policy.target for contestant in contestants for policy in contestant.policies] or [None]
+    targets = dict.fromkeys(choose_target(model, adapter, target) for target in named)
     inputs = prepare(model, examination.processor, [examination.samples[0]], examination.template)
-    with apply(model, scorer="first", keep=1.0) as handle:
+    with apply(model, [Policy("first", keep=1.0, target=target) for target in targets]) as handles:
         model.generate(**inputs, max_new_tokens=1, do_sample=False)  # type: ignore[operator]
-        report = handle.report
-    return float(report.kept.shape[1]) if report else 0.0
+    counts = {target: float(report.kept.shape[1]) for target, report in handles.reports.items() if report}
+    alone = len(counts) == 1 and not any(isinstance(contestant.policy, tuple) for contestant in contestants)
+    return next(iter(counts.values())) if alone else counts
 
 
-def _key(label: str, policy: dict[str, object] | None) -> str:
-    return f"{label} {sorted(policy.items()) if policy else ''}"
+def _key(label: str, policy: dict[str, Any] | list[dict[str, Any]] | None) -> str:
+    # A field that is None says no more than one that is absent, as in rows of the time before the field.
+    def fields(one: dict[str, Any]) -> list[tuple[str, Any]]:
+        return sorted((name, value) for name, value in one.items() if value is not None)
+
+    written = [fields(one) for one in policy] if isinstance(policy, list) else fields(policy) if policy else ""
+    return f"{label} {written}"

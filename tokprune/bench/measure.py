@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tokprune.bench.answering import DEFAULT_TEMPLATE, batches, generate_answers, prepare
+from tokprune.bench.entrance import watch_entrance
 from tokprune.bench.matching import matches
 from tokprune.errors import InvalidValueError
 from tokprune.handle import Handle
@@ -54,34 +55,39 @@ class Measurement:
     asked: Counter[str] = field(default_factory=Counter)
     """Questions per kind."""
     images: int = 0
-    tokens: int = 0
-    """Target tokens of all images before pruning; 0 if nothing was pruned."""
-    tokens_kept: int = 0
-    """Target tokens of all images really kept; 0 if nothing was pruned."""
+    tokens: Counter[str] = field(default_factory=Counter)
+    """Target -> its tokens of all images before pruning; empty if nothing was pruned."""
+    tokens_kept: Counter[str] = field(default_factory=Counter)
+    """Target -> its tokens of all images really kept; empty if nothing was pruned."""
     length_before: int = 0
     """Language-model tokens of all samples as the inputs would have it, padding included."""
     length_after: int = 0
     """Language-model tokens of all samples as they went in, padding included."""
     seconds: float = 0.0
 
-    def add(self, samples: Sequence[Sample], answers: Sequence[str], length: int, handle: Handle | None) -> None:
-        """Takes in one batch whose unpruned sequences have `length` tokens."""
+    def add(self, samples: Sequence[Sample], answers: Sequence[str], before: int, after: int) -> None:
+        """Takes in the answers of one batch, whose sequences had `before` tokens and were `after` long in the end."""
         for sample, answer in zip(samples, answers, strict=True):
             right = matches(answer, sample.answers)
             self.outcomes += "1" if right else "0"
             self.asked[sample.kind] += 1
             self.right[sample.kind] += right
-        self.length_before += length * len(samples)
-        if handle is None:
-            self.length_after += length * len(samples)
-            return
-        report = handle.report
-        if report is None:
-            raise InvalidValueError("measuring: the model answered but nothing was pruned; was it swapped or compiled?")
-        self.images += len(report.counts)
-        self.tokens += report.kept.numel()
-        self.tokens_kept += int(report.counts.sum())
-        self.length_after += report.length_after * len(samples)
+        self.length_before += before * len(samples)
+        self.length_after += after * len(samples)
+
+    def add_reports(self, handles: Sequence[Handle]) -> None:
+        """Takes in what each cut reports of one batch."""
+        for handle in handles:
+            report = handle.report
+            if report is None:
+                raise InvalidValueError(
+                    f"measuring: the model answered but no {handle.target} tokens were pruned; was it swapped or "
+                    "compiled?"
+                )
+            self.tokens[handle.target] += report.kept.numel()
+            self.tokens_kept[handle.target] += int(report.counts.sum())
+        if handles and handles[0].report is not None:
+            self.images += len(handles[0].report.counts)
 
     @property
     def kinds(self) -> dict[str, tuple[int, int]]:
@@ -92,24 +98,28 @@ class Measurement:
 def measure(
     model: nn.Module,
     examination: Examination,
-    handle: Handle | None,
+    handles: Sequence[Handle] = (),
     samples_done: Callable[[int], object] = lambda count: None,
 ) -> Measurement:
     """Asks every question once and counts.
 
     Args:
-        model: The model as it stands: with a cut on it, or without.
+        model: The model as it stands: with cuts on it, or without.
         examination: What to ask.
-        handle: The handle of the cut, or None.
+        handles: The handles of the cuts, one per target.
         samples_done: Called with the number of samples of each batch once it is answered.
     """
     result = Measurement()
     torch.manual_seed(examination.seed)
     begin = time.perf_counter()
-    for batch in batches(examination.samples, examination.batch_size):
-        inputs = prepare(model, examination.processor, batch, examination.template)
-        answers = generate_answers(model, examination.processor, inputs, examination.max_new_tokens)
-        result.add(batch, answers, inputs["input_ids"].shape[1], handle)
-        samples_done(len(batch))
+    with watch_entrance(model) as entered:
+        for batch in batches(examination.samples, examination.batch_size):
+            inputs = prepare(model, examination.processor, batch, examination.template)
+            length = inputs["input_ids"].shape[1]
+            entered.clear()
+            answers = generate_answers(model, examination.processor, inputs, examination.max_new_tokens)
+            result.add(batch, answers, length, entered[0] if entered else length)
+            result.add_reports(handles)
+            samples_done(len(batch))
     result.seconds = time.perf_counter() - begin
     return result

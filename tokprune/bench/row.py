@@ -1,4 +1,4 @@
-"""One row of a benchmark: one policy, measured on all samples."""
+"""One row of a benchmark: one policy, or several together, measured on all samples."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from tokprune.errors import InvalidValueError
 UNPRUNED = "unpruned"
 BLIND = "blind"
 
+Tokens = float | dict[str, float]
+"""Tokens per image of the one target there is, or by target."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one policy, of the unpruned model, or of the blind one."""
+    """What was measured of one policy, of a list of policies, of the unpruned model, or of the blind one."""
 
     label: str
-    """What tables and plots call it: the scorer as it was asked for, `"unpruned"` or `"blind"`."""
+    """What tables and plots call it: the scorer or the policies as they were asked for, `"unpruned"` or `"blind"`."""
     keep: float | int | None
-    """Keep ratio (a float) or keep count (an int) asked for; None for the unpruned and the blind model."""
+    """Keep ratio (a float) or keep count (an int) asked for; None for a list of policies and without any."""
     positions: str | None
-    policy: dict[str, Any] | None
-    """`Policy.to_dict()`, or None for the unpruned and the blind model."""
-    tokens: float
-    """Target tokens per image before pruning, mean."""
-    tokens_kept: float
-    """Target tokens per image really kept, mean."""
+    """The same."""
+    policy: dict[str, Any] | list[dict[str, Any]] | None
+    """`Policy.to_dict()`, a list of such, or None for the unpruned and the blind model."""
+    tokens: Tokens
+    """Target tokens per image before pruning, mean; by target where a list of policies was asked for."""
+    tokens_kept: Tokens
+    """Target tokens per image really kept, mean; the same."""
     length_before: float
     """Tokens per sample (padding included) that the language model would have been given unpruned, mean."""
     length_after: float
@@ -46,6 +50,12 @@ class Row:
     def accuracy(self) -> Accuracy:
         """Right answers of all."""
         return count(self.outcomes)
+
+    @property
+    def counts(self) -> list[tuple[str, float, float]]:
+        """Target, its tokens per image before pruning, and kept; the target is empty where there is but one."""
+        before, kept = (each if isinstance(each, dict) else {"": each} for each in (self.tokens, self.tokens_kept))
+        return [(target, before[target], kept[target]) for target in before]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; carries the derived numbers too, for readers that are not Python."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from rich.table import Table
 
 from tokprune.bench.row import Row
 
-_COLUMNS = ("scorer", "keep", "positions", "tokens kept", "sequence", "accuracy %", "95% interval", "p vs unpruned")
-_LEFT = frozenset({"scorer", "positions"})
+_LEFT = frozenset({"scorer", "policies", "positions", "target", "after", "reduction"})
+_USUAL = {"target": None, "after": None, "reduction": "prune"}
+"""What tables do not mention."""
 
 
 def keep_text(keep: float | int | None) -> str:
@@ -22,22 +24,55 @@ def keep_text(keep: float | int | None) -> str:
     return f"{keep} tokens" if isinstance(keep, int) else f"{keep:g}"
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """One row of a table, as text, in the order of its columns."""
-    low, high = row.accuracy.interval
-    sequence = f"{row.length_before:.1f}"
-    if row.length_after != row.length_before:
-        sequence += f" → {row.length_after:.1f}"
-    return (
-        row.label,
-        keep_text(row.keep),
-        row.positions or "-",
-        f"{row.tokens_kept:.4g} of {row.tokens:.4g}",
-        sequence,
-        f"{100 * row.accuracy.fraction:.1f}",
-        f"{100 * low:.1f} to {100 * high:.1f}",
-        p_text(row.p_value),
-    )
+def tokens_text(row: Row) -> str:
+    """`8 of 32`, or `image 16 of 64, query 8 of 32` where several targets may be cut."""
+    return ", ".join(f"{target} {kept:.4g} of {before:.4g}".strip() for target, before, kept in row.counts)
+
+
+def after_text(after: Any) -> str:
+    """Behind which layers tokens leave, as it is typed; a dash for the adapter's default."""
+    if isinstance(after, list | tuple):
+        return ",".join(map(str, after))
+    return f"{after:.3g}" if isinstance(after, float) else str(after or "-")
+
+
+def told_apart(rows: Sequence[Row]) -> list[str]:
+    """Which of target, after and reduction a table of these rows has to mention.
+
+    Rows of a list of policies are called by all that was asked for, so there is nothing to add.
+    """
+    policies = [row.policy for row in rows if isinstance(row.policy, dict)]
+    return [name for name, usual in _USUAL.items() if any(policy.get(name, usual) != usual for policy in policies)]
+
+
+def field_text(row: Row, name: str) -> str:
+    """A field of the policy as tables show it; a dash for a row that has none."""
+    value = row.policy.get(name) if isinstance(row.policy, dict) else None
+    return after_text(value) if name == "after" else str(value or "-")
+
+
+def _who(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
+    """Column -> its text, for the columns that say what a row is about."""
+    if not any(isinstance(row.policy, dict) for row in rows) and any(row.policy for row in rows):
+        return {"policies": lambda row: row.label}
+    return {
+        "scorer": lambda row: row.label,
+        "keep": lambda row: keep_text(row.keep),
+        "positions": lambda row: row.positions or "-",
+        **{name: partial(field_text, name=name) for name in told_apart(rows)},
+    }
+
+
+_WHAT: dict[str, Callable[[Row], str]] = {
+    "tokens kept": tokens_text,
+    "sequence": lambda row: (
+        f"{row.length_before:.1f}" + (f" → {row.length_after:.1f}" if row.length_after != row.length_before else "")
+    ),
+    "accuracy %": lambda row: f"{100 * row.accuracy.fraction:.1f}",
+    "95% interval": lambda row: " to ".join(f"{100 * end:.1f}" for end in row.accuracy.interval),
+    "p vs unpruned": lambda row: p_text(row.p_value),
+}
+"""Column -> its text, for the columns that say what was measured."""
 
 
 def p_text(p_value: float | None) -> str:
@@ -50,23 +85,23 @@ def p_text(p_value: float | None) -> str:
 def console_table(rows: Sequence[Row], title: str | None = None) -> Table:
     """The rows as a rich table."""
     table = Table(title=title, caption=_caption(rows))
-    for column in _COLUMNS:
+    columns = _who(rows) | _WHAT
+    for column in columns:
         table.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=column == "scorer")
     for row in rows:
-        table.add_row(*cells(row), end_section=row.policy is None and row is not rows[-1])
+        table.add_row(*_cells(row, columns), end_section=row.policy is None and row is not rows[-1])
     return table
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The rows, the accuracy by kind of question, and the birth certificate, as Markdown."""
     kinds = sorted({kind for row in rows for kind in row.kinds} - {""})
-    parts = [_markdown_table(_COLUMNS, [cells(row) for row in rows]), _caption(rows)]
+    who = _who(rows)
+    columns = who | _WHAT
+    parts = [_markdown_table([*columns], [_cells(row, columns) for row in rows]), _caption(rows)]
     if kinds:
-        by_kind = [(row.label, keep_text(row.keep), row.positions or "-", *_by_kind(row, kinds)) for row in rows]
-        parts += [
-            "Accuracy in % by kind of question:",
-            _markdown_table(("scorer", "keep", "positions", *kinds), by_kind),
-        ]
+        by_kind = [[*_cells(row, who), *_by_kind(row, kinds)] for row in rows]
+        parts += ["Accuracy in % by kind of question:", _markdown_table([*who, *kinds], by_kind)]
     certificate = {name: str(value) for name, value in rows[-1].certificate.items() if value != ""}
     parts += ["Birth certificate:", _markdown_table(("what", "value"), list(certificate.items()))]
     return "\n\n".join(parts) + "\n"
@@ -86,10 +121,20 @@ def _flat(row: Row) -> dict[str, Any]:
     values = row.to_dict()
     kinds, certificate, policy = values.pop("kinds"), values.pop("certificate"), values.pop("policy")
     values.pop("outcomes")
-    policy_columns = {f"policy {name}": value for name, value in (policy or {}).items() if name not in values}
+    for name in ("tokens", "tokens_kept"):
+        if isinstance(values[name], dict):
+            values |= {f"{name} {target}": count for target, count in values.pop(name).items()}
+    if isinstance(policy, list):
+        policy_columns = {f"policy {n} {k}": v for n, one in enumerate(policy, start=1) for k, v in one.items()}
+    else:
+        policy_columns = {f"policy {name}": value for name, value in (policy or {}).items() if name not in values}
     kind_columns = {f"accuracy {kind}": right / asked for kind, (right, asked) in kinds.items() if kind}
     flat: dict[str, Any] = values | kind_columns | policy_columns | certificate
     return flat
+
+
+def _cells(row: Row, columns: Mapping[str, Callable[[Row], str]]) -> list[str]:
+    return [text(row) for text in columns.values()]
 
 
 def _by_kind(row: Row, kinds: Sequence[str]) -> list[str]:

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tokprune.cli.arguments import (
+    AFTER_HELP,
     DEFAULT_DATA,
-    DEFAULT_KEEPS,
     DEFAULT_MODEL,
+    POLICY_SAYS,
     Device,
     Dtype,
     Keeps,
     MaxNewTokens,
     Model,
+    Policies,
+    Target,
     Template,
+    default_scorer,
+    parse_after,
     parse_keeps,
+    refuse_together,
 )
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from torch import Tensor
 
+    from tokprune.cli.panels import Level
     from tokprune.samples import Sample
-
-
-@dataclass(frozen=True)
-class _Level:
-    scorer: str
-    keep: float | int | None
-    text: str
-    kept: Tensor | None
-    """Bool `[token]`; None where nothing was pruned."""
 
 
 def answer(
@@ -44,8 +40,18 @@ def answer(
     prompt: Annotated[str | None, typer.Option(help="Question about --image.")] = None,
     data: Annotated[str, typer.Option(help="Where --sample comes from.")] = DEFAULT_DATA,
     sample: Annotated[int, typer.Option(min=0, help="Index of the sample, from 0.")] = 0,
-    keep: Keeps = list(DEFAULT_KEEPS),  # noqa: B006
-    scorer: Annotated[list[str], typer.Option(help="Scorer, with options if wanted. May be repeated.")] = ["catp-vote"],  # noqa: B006
+    keep: Keeps = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Scorer, with options if wanted. May be repeated. Default: catp-vote, or received-attention for "
+            "--target image."
+        ),
+    ] = None,
+    target: Target = None,
+    after: Annotated[str | None, typer.Option(help=AFTER_HELP)] = None,
+    reduction: Annotated[str | None, typer.Option(help="prune, merge or mask.")] = None,
+    policy: Policies = None,
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("answer.png"),
     template: Template = None,
     max_new_tokens: MaxNewTokens = 10,
@@ -54,25 +60,38 @@ def answer(
 ) -> None:
     """Answer one question at each keep, beside the unpruned answer, and save a picture of what was kept."""
     from tokprune import Policy, apply
-    from tokprune.bench.answering import generate_answers, prepare
+    from tokprune.bench.answering import forward_inputs, generate_answers, prepare
     from tokprune.bench.console import stderr, stdout
     from tokprune.cli.models import load
+    from tokprune.cli.panels import Level, Panels
+    from tokprune.cli.picture import draw_picture
+    from tokprune.cli.policies import parse_policies
     from tokprune.zoo import PROMPT_TEMPLATE
 
     # Everything that can be wrong is found out before the model is loaded.
-    policies = [(name, Policy(scorer=name, keep=level)) for name in scorer for level in parse_keeps(keep)]
+    parts = {"--scorer": scorer, "--keep": keep, "--target": target, "--after": after, "--reduction": reduction}
+    refuse_together("answer", {"--policy": policy, **parts}, "--policy", [*parts], POLICY_SAYS)
     asked = _asked(image, prompt, data, sample)
+    place = None if after is None else parse_after(after)
+    wanted = [parse_policies(text) for text in policy or ()] or [
+        (name, (Policy(name, level, target=target, after=place, reduction=reduction or "prune"),))
+        for name in scorer or [default_scorer(target)]
+        for level in parse_keeps(keep)
+    ]
     loaded, processor = load(model, device=device, dtype=dtype)
     inputs = prepare(loaded, processor, [asked], template or PROMPT_TEMPLATE)
-    levels = [_Level("unpruned", None, generate_answers(loaded, processor, inputs, max_new_tokens)[0], None)]
-    for name, policy in policies:
-        with apply(loaded, policy) as handle:
+    levels = [Level("unpruned", None, {}, {}, generate_answers(loaded, processor, inputs, max_new_tokens)[0])]
+    for label, policies in wanted:
+        if not policies:
+            continue
+        with apply(loaded, policies) as handles:
             text = generate_answers(loaded, processor, inputs, max_new_tokens)[0]
-            report = handle.report
-        levels.append(_Level(name, policy.keep, text, None if report is None else report.kept[0]))
+        kept = {name: report.kept[0] for name, report in handles.reports.items() if report}
+        by_target = {handle.target: handle.policy for handle in handles}
+        levels.append(Level(label, None if policy else policies[0].keep, by_target, kept, text))
     stdout().print(_table(asked, levels))
     out.parent.mkdir(parents=True, exist_ok=True)
-    _draw(loaded, inputs, asked, levels, out)
+    draw_picture(asked.image, Panels(loaded, forward_inputs(loaded, inputs)).of(asked.question, levels), out)
     stderr().print(f"picture: {out}", highlight=False, soft_wrap=True)
 
 
@@ -93,7 +112,7 @@ def _asked(image: Path | None, prompt: str | None, data: str, index: int) -> Sam
     return samples[index]
 
 
-def _table(asked: Sample, levels: Sequence[_Level]) -> Table:
+def _table(asked: Sample, levels: Sequence[Level]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
@@ -108,28 +127,10 @@ def _table(asked: Sample, levels: Sequence[_Level]) -> Table:
     table.add_column("tokens kept", justify="right")
     table.add_column("answer")
     for level in levels:
-        kept = "all" if level.kept is None else f"{int(level.kept.sum())} of {len(level.kept)}"
+        counts = {target: f"{int(kept.sum())} of {len(kept)}" for target, kept in level.kept.items()}
+        named = len({target for each in levels for target in each.kept}) > 1
+        told = ", ".join(f"{target} {count}" if named else count for target, count in counts.items()) or "all"
         colour = ("green" if matches(level.text, asked.answers) else "red") if known else "default"
         text = f"[{colour}]{escape(level.text)}[/]"
-        table.add_row(level.scorer, keep_text(level.keep), kept, text, end_section=level.keep is None)
+        table.add_row(escape(level.label), keep_text(level.keep), told, text, end_section=not level.kept)
     return table
-
-
-def _draw(model: Any, inputs: Any, asked: Sample, levels: Sequence[_Level], out: Path) -> None:
-    from tokprune import adapter_for, observe
-    from tokprune.bench.answering import forward_inputs
-    from tokprune.bench.table import keep_text
-    from tokprune.cli.picture import Panel, draw_picture, voter_weights, watched
-
-    offered = next(iter(adapter_for(model).offers(model).values()))
-    needs = tuple(name for name in ("cross_attention", "encoder_attention") if name in offered)
-    panels: list[Panel] = [(f"{asked.question}\nunpruned: {levels[0].text}", None)]
-    signal = observe(model, forward_inputs(model, inputs), needs=needs)
-    if "encoder_attention" in needs:
-        panels.append(("voters' weight\n(attention received)", voter_weights(signal)))
-    for level in levels[1:]:
-        seen = None
-        if "cross_attention" in needs and level.kept is not None:
-            seen = watched(signal.cross_attention, level.kept)
-        panels.append((f"{level.scorer}, keep {keep_text(level.keep)}\n{level.text}", seen))
-    draw_picture(asked.image, panels, out)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated
 
 import typer
 
+from tokprune.after import After, check_after
 from tokprune.errors import InvalidValueError
 
 DEFAULT_MODEL = "blip2-shapes"
@@ -16,9 +17,26 @@ DEFAULT_KEEPS = ("0.5", "0.25", "0.125")
 
 Model = Annotated[str, typer.Argument(help="A model of the zoo, a local folder, or a hub id.", metavar="[MODEL]")]
 Keeps = Annotated[
-    list[str],
-    typer.Option("--keep", help="How much stays: a ratio (0.25 or 1/4) or a count (8). May be repeated."),
+    list[str] | None,
+    typer.Option(
+        "--keep", help="How much stays: a ratio (0.25 or 1/4) or a count (8). May be repeated. Default: 1/2, 1/4, 1/8."
+    ),
 ]
+Target = Annotated[
+    str | None, typer.Option(help="Which tokens may go, such as query or image. Default: the adapter's.")
+]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        help="Instead of scorers, policies that act together: 'received-attention target=image keep=1/4 + catp-vote "
+        "keep=1/2'. May be repeated.",
+    ),
+]
+AFTER_HELP = (
+    "Where in the image encoder --target image is cut: a share of its depth (1/3), a number of layers (13), several "
+    "(6,13,20), or every."
+)
 Template = Annotated[str | None, typer.Option(help="Prompt, with {} for the question; default: BLIP-2's.")]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
@@ -37,6 +55,48 @@ def parse_keep(text: str) -> float | int:
         raise InvalidValueError(f"--keep {text!r}: expected a ratio (0.25 or 1/4) or a count (8)") from error
 
 
-def parse_keeps(texts: Sequence[str]) -> list[float | int]:
-    """The same for several, in order, without repeats."""
-    return list(dict.fromkeys(parse_keep(text) for text in texts))
+def parse_keeps(texts: Sequence[str] | None) -> list[float | int]:
+    """The same for several, in order, without repeats; the default ones for None."""
+    return list(dict.fromkeys(parse_keep(text) for text in texts or DEFAULT_KEEPS))
+
+
+def parse_after(text: str) -> After:
+    """Where an encoder is cut, as it is typed: `1/3` and `0.33` are shares of its depth, `13` is a number of layers.
+
+    `6,13,20` are several cuts, `every` is one behind each layer.
+
+    Raises:
+        InvalidValueError: It is none of them.
+    """
+    try:
+        if "," in text:
+            return check_after([int(part) for part in text.split(",")])
+        return check_after(text.strip() if text.strip() == "every" else parse_keep(text))
+    except ValueError as error:
+        raise InvalidValueError(
+            f"--after {text!r}: expected a share of the encoder's depth (1/3), a number of layers (13), several in "
+            "rising order (6,13,20), or 'every'"
+        ) from error
+
+
+def default_scorer(target: str | None) -> str:
+    """The scorer that is meant if none is named."""
+    return "received-attention" if target == "image" else "catp-vote"
+
+
+def refuse_together(command: str, given: Mapping[str, object], whole: str, parts: Sequence[str], why: str) -> None:
+    """Raise `InvalidValueError` if the option `whole` is among those given, and one of `parts` too.
+
+    Args:
+        command: The command, for the message.
+        given: Option -> its value; None, False and empty ones were not given.
+        whole: The option that rules the others out.
+        parts: The options that it rules out.
+        why: What it does that they would do again.
+    """
+    for name in parts:
+        if given.get(whole) and given.get(name):
+            raise InvalidValueError(f"{command}: {whole} {why}; leave {name} away")
+
+
+POLICY_SAYS = "says all of that itself, as in 'received-attention target=image keep=1/4 after=1/3'"

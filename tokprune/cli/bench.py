@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tokprune.cli.arguments import (
+    AFTER_HELP,
     DEFAULT_DATA,
-    DEFAULT_KEEPS,
     DEFAULT_MODEL,
+    POLICY_SAYS,
     Device,
     Dtype,
     Keeps,
     MaxNewTokens,
     Model,
+    Policies,
+    Target,
     Template,
+    default_scorer,
+    parse_after,
     parse_keeps,
+    refuse_together,
 )
+from tokprune.cli.grid import Grid
 
 if TYPE_CHECKING:
     from tokprune.bench.contest import Contestant
@@ -34,19 +42,30 @@ def bench(
     scorer: Annotated[
         list[str] | None, typer.Option(help="Scorer, with options if wanted. May be repeated. Default: all that fit.")
     ] = None,
-    keep: Keeps = list(DEFAULT_KEEPS),  # noqa: B006
+    keep: Keeps = None,
+    target: Target = None,
+    after: Annotated[list[str] | None, typer.Option(help=f"{AFTER_HELP} May be repeated.")] = None,
+    reduction: Annotated[list[str] | None, typer.Option(help="prune, merge or mask. May be repeated.")] = None,
     positions: Annotated[list[str] | None, typer.Option(help="compact or preserve. May be repeated.")] = None,
+    policy: Policies = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Questions to ask.")] = 500,
     seed: Annotated[int, typer.Option(help="Draws the questions.")] = 0,
     by_layer: Annotated[
         bool, typer.Option("--by-layer", help="Instead of scorers: catp-vote with one cross-attention layer at a time.")
+    ] = False,
+    by_depth: Annotated[
+        bool,
+        typer.Option(
+            "--by-depth", help="Cut the image encoder behind one layer at a time; by default by received-attention."
+        ),
     ] = False,
     blind: Annotated[
         bool | None,
         typer.Option("--blind/--no-blind", help="A row with the visual prefix zeroed; by default where it can be."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for rows, tables and plot. Default: runs/MODEL-DATA.")
+        Path | None,
+        typer.Option(help="Folder for rows, tables and plot. Default: runs/MODEL-DATA, and what is special about it."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per call.")] = 32,
     template: Template = None,
@@ -69,21 +88,33 @@ def bench(
     from tokprune.cli.data import load_samples
     from tokprune.cli.models import load
     from tokprune.cli.progress import Bars
-    from tokprune.errors import InvalidValueError
     from tokprune.zoo import PROMPT_TEMPLATE
 
-    if by_layer and scorer:
-        raise InvalidValueError("bench: --by-layer brings its own scorers; leave --scorer away")
-    grid = _grid(scorer or ["first"], keep, positions)  # wrong names and values are found before the model is loaded
+    # Wrong names and values, and what does not go together, are found before the model is loaded.
+    given: dict[str, object] = {"--positions": positions, "--policy": policy}
+    given |= {"--scorer": scorer, "--keep": keep, "--target": target, "--after": after, "--reduction": reduction}
+    given |= {"--by-layer": by_layer, "--by-depth": by_depth}
+    for whole, (parts, why) in _NOT_TOGETHER.items():
+        refuse_together("bench", given, whole, parts, why)
+    target = target or ("image" if by_depth else None)
+    treatments = {"after": [parse_after(text) for text in after or ()], "reduction": reduction, "positions": positions}
+    grid = Grid(parse_keeps(keep), target, {name: values for name, values in treatments.items() if values})
+    named = scorer or [default_scorer(target)]
+    contestants = grid.contestants(dict(zip(named, named, strict=True)))
+    if policy:
+        contestants = _typed(policy)
     samples = load_samples(data, n, seed)
     loaded, processor = load(model, device=device, dtype=dtype)
     layers: Mapping[str, int] = {}
     if by_layer:
         layers = _layers(loaded, processor)
-        specs = {label: f"catp-vote:layers=[{number - 1}]" for label, number in layers.items()}
-        grid = _grid(list(specs.values()), keep, positions, list(specs))
-    elif not scorer:
-        grid = _grid(_default_scorers(loaded), keep, positions)
+        contestants = grid.contestants({label: f"catp-vote:layers=[{number - 1}]" for label, number in layers.items()})
+    elif by_depth:
+        depths = range(1, _depth(loaded, processor, grid.target) + 1)
+        grid = replace(grid, treatments={**grid.treatments, "after": depths})
+        contestants = grid.contestants(dict(zip(named, named, strict=True)))
+    elif not scorer and not policy:
+        contestants = grid.contestants({spec: spec for spec in _default_scorers(loaded, target)})
     examination = Examination(processor, samples, template or PROMPT_TEMPLATE, max_new_tokens, batch_size, seed)
     certificate = certify(
         loaded,
@@ -95,37 +126,42 @@ def bench(
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
     )
-    folder = out or Path("runs") / f"{_file_name(model)}-{_file_name(data)}{'-by-layer' if by_layer else ''}"
+    special = "by-layer" if by_layer else "by-depth" if by_depth else "policies" if policy else target
+    folder = out or Path("runs") / "-".join(filter(None, [_file_name(model), _file_name(data), special]))
     store = RowStore(folder / "rows.jsonl", Row, certificate)
     with_blind = can_be_blind(loaded) if blind is None else blind
     with Bars(len(samples)) as bars:
-        rows = hold_contest(loaded, examination, grid, store, with_blind=with_blind, watcher=bars)
-    _write(rows, layers, folder)
+        rows = hold_contest(loaded, examination, contestants, store, with_blind=with_blind, watcher=bars)
+    _write(rows, layers, folder, by_depth=by_depth)
     stdout().print(console_table(rows, title=f"{model} on {data}"))
     stderr().print(f"written to {folder}: rows.jsonl, table.md, table.csv, plot.png", highlight=False, soft_wrap=True)
 
 
-def _grid(
-    scorers: Sequence[str], keeps: Sequence[str], positions: Sequence[str] | None, labels: Sequence[str] | None = None
-) -> list[Contestant]:
-    from tokprune import Policy
+_NOT_TOGETHER = {
+    "--by-layer": (
+        ("--by-depth", "--policy", "--scorer", "--target", "--after"),
+        "brings its own scorers, for the tokens that cross-attention is about",
+    ),
+    "--by-depth": (("--policy", "--after"), "brings its own places"),
+    "--policy": (("--scorer", "--keep", "--target", "--after", "--reduction", "--positions"), POLICY_SAYS),
+}
+"""Option -> what it rules out, and why."""
+
+
+def _typed(texts: Sequence[str]) -> list[Contestant]:
+    """The contestants of --policy; no policy at all is in every contest anyway."""
     from tokprune.bench.contest import Contestant
+    from tokprune.cli.policies import parse_policies
 
-    treatments: list[dict[str, Any]] = [{"positions": each} for each in dict.fromkeys(positions or ())] or [{}]
-    return [
-        Contestant(label, Policy(scorer=spec, keep=keep, **treatment))
-        for label, spec in dict(zip(labels or scorers, scorers, strict=True)).items()
-        for treatment in treatments
-        for keep in parse_keeps(keeps)
-    ]
+    return [Contestant(label, policies) for label, policies in dict(map(parse_policies, texts)).items() if policies]
 
 
-def _default_scorers(model: Any) -> list[str]:
+def _default_scorers(model: Any, target: str | None) -> list[str]:
     """All that fit. `random` is one draw of positions, good or bad luck, so it comes with three seeds."""
     from tokprune.fit import adapter_for, choose_target, fitting_scorers
 
     adapter = adapter_for(model)
-    chosen = choose_target(model, adapter, None)
+    chosen = choose_target(model, adapter, target)
     return [
         spec
         for name in fitting_scorers(chosen, adapter.offers(model)[chosen])
@@ -135,24 +171,37 @@ def _default_scorers(model: Any) -> list[str]:
 
 def _layers(model: Any, processor: Any) -> dict[str, int]:
     """Label -> number from 1 of each cross-attention layer."""
+    count = _count(model, processor, "cross_attention")
+    return {f"catp-vote layer {number} of {count}": number for number in range(1, count + 1)}
+
+
+def _depth(model: Any, processor: Any, target: str | None) -> int:
+    """How many layers there are in front of a cut at the very end."""
+    return _count(model, processor, "encoder_attention", target=target, after=1.0)
+
+
+def _count(model: Any, processor: Any, signal: str, **where: Any) -> int:
+    """Layers of an attention, counted in a forward."""
     from tokprune import observe
     from tokprune.bench.answering import forward_inputs, prepare
     from tokprune.bench.noise import noise_samples
 
     inputs = forward_inputs(model, prepare(model, processor, noise_samples(1)))
-    signal = observe(model, inputs, needs=("cross_attention",))
-    count = len(signal.cross_attention)
-    return {f"catp-vote layer {number} of {count}": number for number in range(1, count + 1)}
+    return len(getattr(observe(model, inputs, needs=(signal,), **where), signal))
 
 
-def _write(rows: Sequence[Row], layers: Mapping[str, int], folder: Path) -> None:
-    from tokprune.bench.plot import plot_accuracy, plot_layers
+def _write(rows: Sequence[Row], layers: Mapping[str, int], folder: Path, *, by_depth: bool) -> None:
+    from tokprune.bench.plot import plot_accuracy, plot_depth, plot_layers, plot_policies
     from tokprune.bench.table import markdown, write_csv
 
     (folder / "table.md").write_text(markdown(rows), encoding="utf-8")
     write_csv(rows, folder / "table.csv")
     if layers:
         plot_layers(rows, layers, folder / "plot.png")
+    elif by_depth:
+        plot_depth(rows, folder / "plot.png")
+    elif any(isinstance(row.policy, list) for row in rows):
+        plot_policies(rows, folder / "plot.png")
     else:
         plot_accuracy(rows, folder / "plot.png")
 

@@ -1,4 +1,4 @@
-"""The picture of an answer: where the voters' weight lies, and what the kept query tokens look at."""
+"""The picture of an answer: the voters' weight, which image tokens stayed, what the kept query tokens look at."""
 
 from __future__ import annotations
 
@@ -32,18 +32,40 @@ def voter_weights(signal: Signal) -> Tensor | None:
     return _as_grid(received_attention(signal.encoder_attention[-1].by_head)[0])
 
 
-def watched(votes: Sequence[Votes], kept: Tensor) -> Tensor | None:
+def stayed(kept: Tensor, grid: tuple[int, int]) -> Tensor | None:
+    """Which image tokens stayed `[row column]`: 1, and 0 for those that left.
+
+    Args:
+        kept: Bool `[image token]` of one image, without [CLS].
+        grid: Rows and columns of the image tokens.
+
+    Returns:
+        None if the tokens do not fill the grid.
+    """
+    rows, columns = grid
+    return kept.float().view(rows, columns) if len(kept) == rows * columns else None
+
+
+def watched(votes: Sequence[Votes], kept: Tensor, voters: Tensor | None = None) -> Tensor | None:
     """Attention that the kept query tokens pay to each image token, mean over layers and heads, summed over them.
 
     Args:
         votes: Cross-attention, one `Votes` per layer, one image.
-        kept: Bool `[token]`.
+        kept: Bool `[query token]`.
+        voters: Bool `[image token]`, without [CLS]: which of them were there to be looked at; None for all.
     """
     per_layer = [layer.by_head[0][..., kept].mean(0).sum(-1) for layer in votes]
     total = per_layer[0]
-    for voters in per_layer[1:]:
-        total = total + voters
-    return _as_grid(total / len(per_layer))
+    for seen in per_layer[1:]:
+        total = total + seen
+    total = total / len(per_layer)
+    if voters is not None:
+        protected = len(total) - int(voters.sum())
+        everywhere = total.new_zeros(protected + len(voters))
+        everywhere[:protected] = total[:protected]
+        everywhere[protected:][voters.to(total.device)] = total[protected:]
+        total = everywhere
+    return _as_grid(total)
 
 
 def _as_grid(voters: Tensor) -> Tensor | None:

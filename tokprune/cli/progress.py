@@ -43,6 +43,6 @@ class Bars(Watcher):
         """Prints the row's accuracy."""
         self._progress.advance(self._rows)
         source = f"{row.seconds:.1f} s" if measured else "found in the store"
-        keep = f" keep {keep_text(row.keep)}" if row.policy else ""
+        keep = f" keep {keep_text(row.keep)}" if row.keep is not None else ""
         line = f"{row.label}{keep}: {100 * row.accuracy.fraction:.1f}% ({source})"
         self._progress.console.print(escape(line), highlight=False)

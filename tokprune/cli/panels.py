@@ -1,0 +1,98 @@
+"""The panels of an answer's picture: for each level, what was kept of each target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tokprune.cli.picture import Panel, stayed, voter_weights, watched
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tokprune import Policy
+    from tokprune.signal import Signal
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One answer, and what it was given with."""
+
+    label: str
+    keep: float | int | None
+    policies: Mapping[str, Policy]
+    """By target; empty for the unpruned model."""
+    kept: Mapping[str, Tensor]
+    """Target -> bool `[token]`."""
+    text: str
+
+
+class Panels:
+    """Draws up the panels of one image.
+
+    Image tokens that left are dark. Of query tokens is shown what the kept ones look at, as the model saw it: where
+    image tokens were pruned too, only at those that stayed.
+
+    Args:
+        model: The model, not pruned.
+        inputs: What its forward takes, one image.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Mapping[str, Any]) -> None:
+        from tokprune import adapter_for
+
+        self._model, self._inputs = model, inputs
+        self._offers = adapter_for(model).offers(model)
+
+    def of(self, question: str, levels: Sequence[Level]) -> list[Panel]:
+        """The image, the voters' weight where there are voters, and one panel for each target of each level."""
+        panels: list[Panel] = [(f"{question}\nunpruned: {levels[0].text}", None)]
+        if any("cross_attention" in self._offers[target] for level in levels for target in level.kept):
+            panels += self._voters()
+        for level in levels[1:]:
+            panels += [(_title(level, target), self._map(level, target)) for target in level.kept]
+        return panels
+
+    def _voters(self) -> list[Panel]:
+        if "encoder_attention" not in self._unpruned.offered:
+            return []
+        return [("voters' weight\n(attention received)", voter_weights(self._unpruned))]
+
+    def _map(self, level: Level, target: str) -> Tensor | None:
+        kept = level.kept[target]
+        if "grid" in self._offers[target]:
+            return stayed(kept, self._observe(target, "grid").grid)
+        if "cross_attention" not in self._offers[target]:
+            return None
+        others = {name: policy for name, policy in level.policies.items() if name != target}
+        if not others:
+            return watched(self._unpruned.cross_attention, kept)
+        from tokprune import apply
+
+        with apply(self._model, list(others.values())):
+            signal = self._observe(target, "cross_attention")
+        voters = next((level.kept[name] for name in others if "grid" in self._offers[name]), None)
+        return watched(signal.cross_attention, kept, voters)
+
+    @cached_property
+    def _unpruned(self) -> Signal:
+        """Who votes for tokens of the first target that is voted for by others, and with what weight."""
+        target = next(name for name, offered in self._offers.items() if "cross_attention" in offered)
+        names = ("cross_attention", "encoder_attention")
+        return self._observe(target, *(name for name in names if name in self._offers[target]))
+
+    def _observe(self, target: str, *needs: str) -> Signal:
+        from tokprune import observe
+
+        return observe(self._model, self._inputs, needs=needs, target=target)
+
+
+def _title(level: Level, target: str) -> str:
+    from tokprune.bench.table import keep_text
+
+    if level.keep is not None:
+        return f"{level.label}, keep {keep_text(level.keep)}\n{level.text}"
+    policy = level.policies[target]  # the label of several is long, and begins with the first of them
+    return f"{target}: {policy.to_dict()['scorer']}, keep {keep_text(policy.keep)}\n{level.text}"
