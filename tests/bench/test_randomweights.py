@@ -23,10 +23,10 @@ def test_each_weight_has_the_dtype_that_from_pretrained_gives_it(name, dtype, tm
     random_model(real_size_config(name)).save_pretrained(tmp_path)
     build_processor(32).save_pretrained(tmp_path)
     loaded, _ = load_checkpoint(tmp_path, dtype=dtype)
-    wanted = {key: parameter.dtype for key, parameter in loaded.named_parameters()}
+    wanted = {key: tensor.dtype for key, tensor in (*loaded.named_parameters(), *loaded.named_buffers())}
     made = random_model(real_size_config(name), dtype=dtype)
-    assert {key: parameter.dtype for key, parameter in made.named_parameters()} == wanted
-    assert len(set(wanted.values())) == (2 if dtype == "float16" else 1)
+    assert {key: tensor.dtype for key, tensor in (*made.named_parameters(), *made.named_buffers())} == wanted
+    assert len({tensor.dtype for tensor in loaded.parameters()}) == (2 if dtype == "float16" else 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -57,6 +57,17 @@ def test_an_answer_depends_on_which_tokens_stay(name):
     rows = [kept_rows(inputs["input_ids"], each, model.config.image_token_id) for each in kept]
     one, other = (oracle_generate(model, inputs, Gift(each), **OPTIONS) for each in rows)
     assert (one != other).any(dim=1).sum() >= 3
+
+
+def test_depth_does_not_make_all_answers_alike():
+    """Sums that are not zero in the mean would add up, layer by layer, to the same vector for every input."""
+    config = real_size_config("blip2-opt-2.7b:scale=0.05")
+    config.text_config.num_hidden_layers = 24
+    model = random_model(config)
+    generator = torch.Generator().manual_seed(0)
+    prompts = 0.1 * torch.randn(2, 12, config.text_config.hidden_size, generator=generator)
+    one, other = model.language_model(inputs_embeds=prompts).logits[:, -1]
+    assert (one - other).std() > 1.05 * one.std(), "1.41 if they had nothing in common; 0.8 with plain random weights"
 
 
 def test_a_seed_draws_the_same_weights_again_and_another_draws_others():

@@ -93,3 +93,18 @@ def test_another_date_and_batch_size_go_on(path):
     store = RowStore(path, Row, dataclasses.replace(CERTIFICATE, date="tomorrow", batch_size=1))
     store.append(row("stride", "11111111", keep=0.5))
     assert len(RowStore(path, Row, CERTIFICATE).rows) == 6
+
+
+def test_several_runs_can_share_a_file(path):
+    fill(path)
+    before = path.read_bytes()
+    other = dataclasses.replace(CERTIFICATE, model="other")
+    store = RowStore(path, Row, other, shared=True)
+    assert store.rows == []
+    mine = row("first", "11111111", keep=0.5, certificate=other.to_dict())
+    store.append(mine)
+    assert path.read_bytes().startswith(before)
+    assert RowStore(path, Row, other, shared=True).rows == [mine]
+    assert RowStore(path, Row, CERTIFICATE, shared=True).rows == some_rows()
+    with pytest.raises(InvalidValueError, match="rows of another run"):
+        RowStore(path, Row, other)

@@ -70,17 +70,14 @@ def _parameters_on_meta() -> Iterator[None]:
 
 def _set_dtype(model: Any, dtype: torch.dtype) -> None:
     """Gives each parameter the dtype that `from_pretrained` loads it in, by transformers' own lists."""
-    model.to(dtype)
     stays: set[str] = set()
     if dtype == torch.float16:
         stays |= set(model._keep_in_fp32_modules or ())
     if dtype in (torch.float16, torch.bfloat16):
         stays |= set(model._keep_in_fp32_modules_strict or ())
-    if stays:
-        pattern = re.compile("|".join(name.replace("*", ".*") for name in sorted(stays)))
-        for name, parameter in model.named_parameters():
-            if pattern.search(name):
-                parameter.data = parameter.data.float()
+    pattern = re.compile("|".join(name.replace("*", ".*") for name in sorted(stays)) or r"\Z\A")
+    for name, parameter in model.named_parameters():  # and no buffer: rotary tables stay in float32
+        parameter.data = parameter.data.to(torch.float32 if pattern.search(name) else dtype)
     model.config.dtype = dtype
 
 

@@ -41,15 +41,17 @@ class RowStore(Generic[R, C]):
         path: The file; it and its folder are made when the first row is appended.
         row_type: The class of the rows.
         certificate: What the run that goes on stands for. Rows of other models, data or versions are refused.
+        shared: Rows of other runs may stand in the same file; they are left alone and not read.
 
     Raises:
         InvalidValueError: The file holds something else than rows, or rows that are not comparable with this run.
     """
 
-    def __init__(self, path: str | Path, row_type: type[R], certificate: C) -> None:
+    def __init__(self, path: str | Path, row_type: type[R], certificate: C, *, shared: bool = False) -> None:
         self.path = Path(path)
         self.row_type = row_type
         self.certificate = certificate
+        self._shared = shared
         self._whole_bytes = 0
         self.rows = self._read()
 
@@ -77,13 +79,17 @@ class RowStore(Generic[R, C]):
         whole, newline, _torn = self.path.read_bytes().rpartition(b"\n")
         self._whole_bytes = len(whole) + len(newline)
         rows = [self._row(number, line) for number, line in enumerate(whole.split(b"\n"), start=1) if line.strip()]
+        ours = []
         for row in rows:
-            if differences := type(self.certificate).from_dict(row.certificate).differences(self.certificate):
+            differences = type(self.certificate).from_dict(row.certificate).differences(self.certificate)
+            if differences and not self._shared:
                 raise InvalidValueError(
                     f"{self.path} holds rows of another run: {'; '.join(differences)}. "
                     "Write to another folder (--out), or remove this one to start anew"
                 )
-        return rows
+            if not differences:
+                ours.append(row)
+        return ours
 
     def _row(self, number: int, line: bytes) -> R:
         try:

@@ -138,13 +138,19 @@ def measure_block(
         def oracle() -> Tensor:
             return oracle_generate(model, inputs, gift, **options)
 
-        if not torch.equal(oracle(), new_tokens(model, inputs, answer)):
-            raise InvalidValueError(
-                f"oracle: answers differently from the model pruned by {list(policies)}, so it is no yardstick; the "
-                "arithmetic differs between two calls, or a policy does something that the oracle does not know"
-            )
+        _check_same(oracle(), new_tokens(model, inputs, answer), policies)
         variants += [_Variant(ORACLE, oracle), _Variant(PRUNED, generate, lambda: apply(model, list(policies)))]
     return Block(_measure(model, variants, settings, clock, call_done), choices)
+
+
+def _check_same(oracle: Tensor, pruned: Tensor, policies: Sequence[Policy]) -> None:
+    if not torch.equal(oracle, pruned):
+        differing = int((oracle != pruned).any(dim=1).sum()) if oracle.shape == pruned.shape else len(pruned)
+        raise InvalidValueError(
+            f"oracle: answers {differing} of {len(pruned)} samples differently from the model pruned by "
+            f"{list(policies)}, so it is no yardstick; the arithmetic differs between two calls, or a policy does "
+            "something that the oracle does not know"
+        )
 
 
 def _measure(

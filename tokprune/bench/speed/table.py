@@ -42,9 +42,9 @@ PARTS_CAPTION = (
 )
 
 
-def whole_lines(rows: Sequence[SpeedRow]) -> list[tuple[str, ...]]:
-    """One line per block: the whole call."""
-    return [_whole(block) for block in blocks_of(rows)]
+def whole_lines(rows: Sequence[SpeedRow], *, brief: bool = False) -> list[tuple[str, ...]]:
+    """One line per block: the whole call. Brief ones have no spread of the times, only of their quotients."""
+    return [_whole(block, brief) for block in blocks_of(rows)]
 
 
 def part_lines(rows: Sequence[SpeedRow]) -> list[tuple[str, ...]]:
@@ -52,8 +52,10 @@ def part_lines(rows: Sequence[SpeedRow]) -> list[tuple[str, ...]]:
     return [_part(row) for row in rows]
 
 
-def _whole(block: Mapping[str, SpeedRow]) -> tuple[str, ...]:
+def _whole(block: Mapping[str, SpeedRow], brief: bool) -> tuple[str, ...]:
     times = [block[name].time.milliseconds if name in block else "-" for name in (UNPRUNED, ORACLE, PRUNED)]
+    if brief:
+        times = [time.partition(" ")[0] for time in times]
     first = block[UNPRUNED]
     overhead = quartiles(block[PRUNED].overhead).quotient if PRUNED in block else "-"
     gains = [quartiles(block[name].gain).quotient if name in block else "-" for name in (ORACLE, PRUNED)]
@@ -71,7 +73,7 @@ def _part(row: SpeedRow) -> tuple[str, ...]:
 def console_tables(rows: Sequence[SpeedRow], title: str | None = None) -> list[Table]:
     """The rows as two rich tables: whole calls, and their stages."""
     return [
-        _console(WHOLE, whole_lines(rows), title, WHOLE_CAPTION),
+        _console(WHOLE, whole_lines(rows, brief=True), title, WHOLE_CAPTION),
         _console(PARTS, part_lines(rows), "Where the time goes", PARTS_CAPTION),
     ]
 
