@@ -121,7 +121,7 @@ class Bench:
             one = self._seconds_of_a_call(model, batch_size, settings)
             settings = Settings(NEW_TOKENS, beams, self._repeats(one, seconds - (time.monotonic() - begin)), warm_up=2)
         certificate = certify_speed(
-            model, settings, name=name, random_weights=True, seed=0, prompt_tokens=PROMPT_TOKENS
+            model, settings, self.clock, name=name, random_weights=True, seed=0, prompt_tokens=PROMPT_TOKENS
         )
         store = RowStore(self.folder / "rows.jsonl", SpeedRow, certificate, shared=True)
         run_speed(model, [entry], [batch_size], settings, self.clock, store, Watch(self.deadline))

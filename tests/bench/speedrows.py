@@ -13,6 +13,7 @@ CERTIFICATE = SpeedCertificate(
     beams=1,
     repeats=3,
     warm_up=1,
+    clock="wall clock",
     device="cpu (x86_64)",
     processor="some, 2 cores",
     dtype="float32",

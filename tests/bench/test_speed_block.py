@@ -20,6 +20,8 @@ BOTH = [Policy("received-attention", keep=9, target="image", after=1), Policy("l
 class FakeClock:
     """Each mark is one later than the last, and says whether the model was pruned."""
 
+    name = "fake"
+
     def __init__(self, model):
         self.model, self.ticks, self.log = model, itertools.count(), []
 

@@ -27,7 +27,7 @@ ENTRIES = [
 
 @pytest.fixture
 def store(opt, tmp_path):
-    certificate = certify_speed(opt, SETTINGS, name="tiny", random_weights=True, seed=0, prompt_tokens=4)
+    certificate = certify_speed(opt, SETTINGS, CPU, name="tiny", random_weights=True, seed=0, prompt_tokens=4)
     return lambda: RowStore(tmp_path / "rows.jsonl", SpeedRow, certificate)
 
 
@@ -73,14 +73,14 @@ def test_what_moves_a_time_keeps_runs_apart():
 
 
 def test_a_certificate_says_what_ran(opt):
-    made = certify_speed(opt, SETTINGS, name="tiny", random_weights=False, seed=3, prompt_tokens=4)
+    made = certify_speed(opt, SETTINGS, CPU, name="tiny", random_weights=False, seed=3, prompt_tokens=4)
     assert made.weights == weights_digest(opt)
     assert (made.seed, made.prompt_tokens, made.max_new_tokens, made.beams) == (3, 4, 2, 1)
-    assert (made.device, made.dtype, made.attention) == (made.device, "float32", "sdpa")
+    assert (made.clock, made.dtype, made.attention) == ("wall clock", "float32", "sdpa")
     assert "cores" in made.processor
     assert made.threads == torch.get_num_threads()
     assert SpeedCertificate.from_dict(made.to_dict()) == made
-    random = certify_speed(opt, SETTINGS, name="tiny", random_weights=True, seed=3, prompt_tokens=4)
+    random = certify_speed(opt, SETTINGS, CPU, name="tiny", random_weights=True, seed=3, prompt_tokens=4)
     assert random.weights == "random"
 
 

@@ -1,3 +1,4 @@
+import copy
 import itertools
 
 import pytest
@@ -8,7 +9,7 @@ from tokprune.bench.speed.clock import EventClock, HostClock, clock_for
 from tokprune.bench.speed.flopcount import count_flops
 from tokprune.bench.speed.memory import peak_memory
 from tokprune.bench.speed.stages import STAGES, check_parts, watch_stages
-from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.errors import AdapterError, InvalidValueError, UnsupportedCallError
 
 CPU = torch.device("cpu")
 
@@ -66,11 +67,9 @@ def test_a_model_with_other_parts_is_refused():
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_operations_are_those_of_the_layers(attention):
+def test_operations_are_those_of_the_layers(opt, attention):
     """By hand, for the image encoder: two per multiply-add."""
-    from conftest import tiny_opt
-
-    model = tiny_opt()
+    model = copy.deepcopy(opt)
     model.set_attn_implementation(attention)
     inputs = random_inputs(model, 2)
     flops = count_flops(model, lambda: model.generate(**inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False))
@@ -124,11 +123,22 @@ def test_the_clock_of_a_device():
 
 def test_a_device_finishes_its_work_before_the_hosts_clock_is_read(monkeypatch):
     log = []
+    monkeypatch.setattr("time.perf_counter", lambda: log.append("read") or 1.0)
     clock = HostClock(CPU)
     monkeypatch.setattr(clock, "_module", type("Module", (), {"synchronize": staticmethod(lambda: log.append("wait"))}))
-    monkeypatch.setattr("time.perf_counter", lambda: log.append("read") or 1.0)
     clock.mark()
     assert log == ["wait", "read"]
+
+
+def test_cpu_time_does_not_count_what_others_do(monkeypatch):
+    monkeypatch.setattr("time.process_time", lambda: 7.0)
+    clock = clock_for(CPU, "cpu")
+    assert clock.mark() == 7.0
+    assert (clock.name, clock_for(CPU).name) == ("CPU time", "wall clock")
+    with pytest.raises(InvalidValueError, match=r"clock 'cpu' of device 'cuda': expected wall"):
+        clock_for(torch.device("cuda"), "cpu")
+    with pytest.raises(InvalidValueError, match="clock 'sun'"):
+        clock_for(CPU, "sun")
 
 
 def test_events_are_recorded_on_the_devices_stream_and_give_seconds(monkeypatch):

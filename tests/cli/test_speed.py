@@ -96,6 +96,7 @@ def test_another_run_is_not_mixed_in(tokprune, checkpoint):
         (["blip2-opt-2.7b:scale=3"], "a number in (0, 1]"),
         (["blip2-opt-2.7b:scale=0.04", "--dtype", "float8"], "expected one of float32"),
         (["--attention", "nothing"], "nothing"),
+        (["--clock", "sun"], "expected wall"),
         (["--policy", "l2-norm target=text"], "cannot cut target 'text'"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, parse_keep
 from tokprune.cli.policies import parse_policies
 
 if TYPE_CHECKING:
+    from tokprune.bench.speed.clock import Kind
     from tokprune.bench.speed.run import Entry
 
 _DEFAULT = "catp-vote keep=1/4"
@@ -47,6 +48,9 @@ def speed(
     repeats: Annotated[int, typer.Option(min=1, help="Measured calls of each variant.")] = 20,
     warm_up: Annotated[int, typer.Option(min=0, help="Calls of each before.")] = 2,
     attention: Annotated[str, typer.Option(help="Attention implementation. Gains over eager are no gains.")] = "sdpa",
+    clock: Annotated[
+        str, typer.Option(help="wall; or cpu: the time this process was given, for a CPU that others use too.")
+    ] = "wall",
     seed: Annotated[int, typer.Option(help="Draws pictures, prompts and random weights.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for rows, tables and plot. Default: runs/speed-MODEL.")
@@ -76,15 +80,16 @@ def speed(
 
     entries = _entries(policy, scorer, keep)  # wrong names and values are found before the model is loaded
     settings = Settings(max_new_tokens, beams, repeats, warm_up)
+    timer = clock_for(torch.device(device), cast("Kind", clock))
     loaded = load_for_speed(model, device=device, dtype=dtype, attention=attention, seed=seed)
     certificate = certify_speed(
-        loaded, settings, name=model, random_weights=is_size(model), seed=seed, prompt_tokens=prompt_tokens
+        loaded, settings, timer, name=model, random_weights=is_size(model), seed=seed, prompt_tokens=prompt_tokens
     )
     folder = out or Path("runs") / f"speed-{_file_name(model)}"
     store = RowStore(folder / "rows.jsonl", SpeedRow, certificate)
     batch_sizes = list(dict.fromkeys(batch_size))
     with SpeedBars(len(batch_sizes) * len(entries)) as bars:
-        rows = run_speed(loaded, entries, batch_sizes, settings, clock_for(torch.device(device)), store, bars)
+        rows = run_speed(loaded, entries, batch_sizes, settings, timer, store, bars)
     names = write_results(rows, folder)
     for table in console_tables(rows, title=model):
         stdout().print(table)

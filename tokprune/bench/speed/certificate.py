@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from tokprune.bench.certificate import BirthCertificate, weights_digest
 from tokprune.bench.speed.block import Settings
+from tokprune.bench.speed.clock import Clock
 from tokprune.bench.surroundings import package_version, processor_name, surroundings
 
 RANDOM = "random"
@@ -31,6 +32,8 @@ class SpeedCertificate(BirthCertificate):
     beams: int
     repeats: int
     warm_up: int
+    clock: str
+    """Wall clock, CPU time, or device events."""
     device: str
     processor: str
     dtype: str
@@ -48,7 +51,7 @@ class SpeedCertificate(BirthCertificate):
 
 
 def certify_speed(
-    model: Any, settings: Settings, *, name: str, random_weights: bool, seed: int, prompt_tokens: int
+    model: Any, settings: Settings, clock: Clock, *, name: str, random_weights: bool, seed: int, prompt_tokens: int
 ) -> SpeedCertificate:
     """The certificate of rows measured now, in this process, on this model."""
     return SpeedCertificate(
@@ -60,6 +63,7 @@ def certify_speed(
         beams=settings.beams,
         repeats=settings.repeats,
         warm_up=settings.warm_up,
+        clock=clock.name,
         processor=processor_name(),
         triton=package_version("triton"),
         **surroundings(model),
