@@ -56,6 +56,9 @@ class AttentionInput:
                 f"{where}: query and key must have the same dim, and the same batch or a batch of 1; got "
                 f"{tuple(query.shape)} and {tuple(key.shape)}"
             )
+        for side, tensor in (("queries", query), ("keys", key)):
+            if tensor.numel() == 0:
+                raise InvalidValueError(f"{where}: there are no {side}, got shape {tuple(tensor.shape)}")
         if query.shape[1] % key.shape[1]:
             raise InvalidValueError(
                 f"{where}: {query.shape[1]} query heads cannot share {key.shape[1]} key heads evenly"
