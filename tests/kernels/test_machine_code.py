@@ -1,6 +1,10 @@
-"""The kernels compile for a GPU that is not there, down to its machine code."""
+"""The kernels compile for a GPU that is not there, as they would be launched, and keep what they work on in registers."""
 
 import inspect
+import re
+import subprocess
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,19 +15,37 @@ triton = pytest.importorskip("triton")
 
 TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.uint8: "*u8"}
 HOPPER = 90
+SPILLED = 64
+"""Bytes per thread that may go to memory; a tile that is too large for the registers spills hundreds or thousands."""
+SHARED = 48 * 1024
+"""Bytes of shared memory that any GPU gives a program."""
 
 LAYERS = {
-    "CATP on BLIP-2": ("points", {"queries": 32, "keys": 257, "candidates": "query"}),
+    "CATP on BLIP-2": ("points", {}),
+    "CATP on BLIP-2, float32": ("points", {"dtype": torch.float32}),
+    "CATP on thousands of image tokens": ("points", {"keys": 2880}),
+    "sixteen queries": ("points", {"queries": 16}),
+    "sixty-four queries": ("points", {"queries": 64}),
+    "sixty-four queries, float32": ("points", {"queries": 64, "dtype": torch.float32}),
+    "hundreds of queries": ("points", {"queries": 300, "keys": 577}),
     "hundreds of queries, float32": ("points", {"queries": 300, "keys": 577, "dtype": torch.float32}),
-    "received attention, 88 dimensions": ("total", {"queries": 257, "keys": 257, "candidates": "key", "dim": 88}),
-    "masked and weighted": ("points", {"queries": 64, "keys": 100, "masked": True}),
+    "queries rank few keys": ("points", {"keys": 50, "candidates": "key"}),
+    "queries rank many keys": ("points", {"keys": 257, "candidates": "key"}),
+    "masked and weighted": ("points", {"queries": 64, "keys": 100, "masked": True, "dtype": torch.float16}),
+    "received attention": ("total", {"queries": 257, "candidates": "key"}),
+    "received attention, 88 dimensions": ("total", {"queries": 257, "candidates": "key", "dim": 88}),
+    "received attention, float32": ("total", {"queries": 257, "candidates": "key", "dtype": torch.float32}),
+    "received attention, masked and weighted": ("total", {"queries": 257, "candidates": "key", "masked": True}),
+    "received attention of few tokens": ("total", {"keys": 32, "candidates": "key"}),
+    "received attention of 128 tokens": ("total", {"keys": 128, "candidates": "key"}),
+    "what queries get": ("total", {"masked": True}),
 }
 
 
-def layer(queries, keys, candidates="query", dtype=torch.bfloat16, dim=64, masked=False):
+def layer(queries=32, keys=257, candidates="query", dtype=torch.bfloat16, dim=64, masked=False):
     query, key = torch.zeros(2, 4, queries, dim, dtype=dtype), torch.zeros(2, 4, keys, dim, dtype=dtype)
     mask = torch.ones(2, 1, 1, keys, dtype=torch.bool) if masked else None
-    weights = torch.ones(2, 4 * keys) if masked else None
+    weights = torch.ones(2, 4 * (keys if candidates == "query" else queries)) if masked else None
     return AttentionInput.checked("test", query, key, 0.1, mask, candidates, weights, 0)
 
 
@@ -37,38 +59,73 @@ class Noted:
         return lambda *args, **options: self.launches.append((self.kernel, args, options))
 
 
-def machine_code(kernel, args, options):
+def launches_of(case, monkeypatch):
+    from tokprune.kernels.fused import launch
+
+    if launch.interpreted():
+        pytest.skip("Triton interprets in this process")
+    noted = []
+    for name in ("count_points", "column_sums", "row_sums"):
+        monkeypatch.setattr(launch, name, Noted(getattr(launch, name), noted))
+    count, shape = LAYERS[case]
+    getattr(launch, count)(layer(**shape))
+    assert noted
+    return noted
+
+
+def machine_code(kernel, args, options, capability=HOPPER):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    settings = {name: options.pop(name) for name in ("num_warps", "num_stages") if name in options}
+    settings = {name: options[name] for name in ("num_warps", "num_stages") if name in options}
+    options = {name: value for name, value in options.items() if name not in settings}
     given = inspect.signature(kernel.fn).bind(*args, **options).arguments
-    signature, constants = {}, {}
+    signature, constants, attributes = {}, {}, {}
     for place, parameter in enumerate(kernel.params):
         value = given[parameter.name]
-        if parameter.is_constexpr:
+        if parameter.is_constexpr or (isinstance(value, int) and value == 1):  # Triton takes any 1 for a constant
             signature[parameter.name], constants[(place,)] = "constexpr", value
         elif isinstance(value, torch.Tensor):
             signature[parameter.name] = TYPES[value.dtype]
         else:
             signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    return triton.compile(source, target=GPUTarget("cuda", HOPPER, 32), options=settings)
+        if (place,) not in constants and (isinstance(value, torch.Tensor) or value % 16 == 0):
+            attributes[(place,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=settings)
+
+
+def looked_at(tool, built, folder, *options):
+    """What one of the tools that Triton brings along says about machine code."""
+    path = Path(triton.__file__).parent / "backends/nvidia/bin" / tool
+    if not path.exists():
+        pytest.skip(f"it compiles, but this Triton brings no {tool} to look at the code")
+    (folder / "kernel.cubin").write_bytes(built.asm["cubin"])
+    return subprocess.run([path, *options, folder / "kernel.cubin"], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("case", LAYERS)
-def test_it_compiles_for_a_gpu(case, monkeypatch, tmp_path):
-    from tokprune.kernels.fused import launch
-
+def test_it_compiles_for_a_gpu_and_stays_in_registers(case, monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    launches = []
-    for name in ("count_points", "column_sums", "row_sums"):
-        monkeypatch.setattr(launch, name, Noted(getattr(launch, name), launches))
-    monkeypatch.setattr(launch, "interpreted", lambda: False)
-    count, shape = LAYERS[case]
-    getattr(launch, count)(layer(**shape))
-    assert launches
-    for kernel, args, options in launches:
-        built = machine_code(kernel, args, dict(options))
-        assert len(built.asm["cubin"]) > 1000
-        assert built.metadata.shared <= 48 * 1024
+    for launch in launches_of(case, monkeypatch):
+        built = machine_code(*launch)
+        assert built.metadata.shared <= SHARED
+        used = looked_at("cuobjdump", built, tmp_path, "--dump-resource-usage")
+        assert int(re.search(r"STACK:(\d+)", used)[1]) <= SPILLED
+
+
+@pytest.mark.parametrize("capability", [80, 120])
+def test_other_generations_compile_too(capability, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    for launch in launches_of("CATP on BLIP-2", monkeypatch):
+        assert len(machine_code(*launch, capability).asm["cubin"]) > 1000
+
+
+def test_a_duel_is_sharpened_and_clamped_in_one_instruction(monkeypatch, tmp_path):
+    # Or ranking, which is most of the work, would take twice as long. 32 x 32 duels of 32 voters by 128 threads.
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    [launch] = launches_of("CATP on BLIP-2", monkeypatch)
+    instructions = looked_at("nvdisasm", machine_code(*launch), tmp_path, "-c")
+    assert len(re.findall(r"FFMA\.SAT", instructions)) == 32 * 32 * 32 // 128
