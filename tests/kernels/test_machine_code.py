@@ -1,4 +1,4 @@
-"""The kernels compile for a GPU that is not there, as they would be launched, and keep what they work on in registers."""
+"""The kernels compile for a GPU that is not there, as they would be launched, and stay in its registers."""
 
 import inspect
 import re
@@ -24,7 +24,6 @@ LAYERS = {
     "CATP on BLIP-2": ("points", {}),
     "CATP on BLIP-2, float32": ("points", {"dtype": torch.float32}),
     "CATP on thousands of image tokens": ("points", {"keys": 2880}),
-    "sixteen queries": ("points", {"queries": 16}),
     "sixty-four queries": ("points", {"queries": 64}),
     "sixty-four queries, float32": ("points", {"queries": 64, "dtype": torch.float32}),
     "hundreds of queries": ("points", {"queries": 300, "keys": 577}),
@@ -35,10 +34,8 @@ LAYERS = {
     "received attention": ("total", {"queries": 257, "candidates": "key"}),
     "received attention, 88 dimensions": ("total", {"queries": 257, "candidates": "key", "dim": 88}),
     "received attention, float32": ("total", {"queries": 257, "candidates": "key", "dtype": torch.float32}),
-    "received attention, masked and weighted": ("total", {"queries": 257, "candidates": "key", "masked": True}),
     "received attention of few tokens": ("total", {"keys": 32, "candidates": "key"}),
     "received attention of 128 tokens": ("total", {"keys": 128, "candidates": "key"}),
-    "what queries get": ("total", {"masked": True}),
 }
 
 
