@@ -89,13 +89,17 @@ def test_console_and_markdown_show_every_number():
         ),
         (
             {"oracle": 12.0, "pruned": 12.3, "peaks": (2, 2, 3), "certificate": GPU},
-            "does not pay, unpruned / pruned is 0.98 (0.97 to 0.99). Nor would it if choosing were free: 1.00 (0.99 to "
-            "1.01). It needs more memory at the peak: 3 instead of 2 MiB.",
+            "does not pay, unpruned / pruned is 0.98 (0.97 to 0.99). Even if choosing were free it would be 1.00 "
+            "(0.99 to 1.01). It needs more memory at the peak: 3 instead of 2 MiB.",
+        ),
+        (
+            {"pruned": 7.9, "peaks": (2, 2, 2.01)},
+            "pays, unpruned / pruned is 1.52 (1.50 to 1.53). If choosing were free: 1.60 (1.58 to 1.62).",
         ),
         (
             {"oracle": 12.0, "pruned": 12.3, "peaks": (None, None, None)},
-            "does not pay, unpruned / pruned is 0.98 (0.97 to 0.99). Nor would it if choosing were free: 1.00 (0.99 to "
-            "1.01).",
+            "does not pay, unpruned / pruned is 0.98 (0.97 to 0.99). Even if choosing were free it would be 1.00 "
+            "(0.99 to 1.01).",
         ),
     ],
 )

@@ -11,6 +11,9 @@ from tokprune.bench.speed.row import SpeedRow
 OVERHEAD_GOALS = {"cpu": 1.10, "gpu": 1.03}
 """What pruned / oracle should not be above."""
 
+MEMORY_TOLERANCE = 1.01
+"""Peak memory that is higher by less is not worth a word."""
+
 
 def verdicts(rows: Sequence[SpeedRow]) -> list[str]:
     """One sentence or more per block that pruned something.
@@ -45,13 +48,13 @@ def _verdict(block: Mapping[str, SpeedRow]) -> str:
         if limit.low > 1:
             parts.append(f"It would if choosing were free: {limit.quotient}.")
         else:
-            parts.append(f"Nor would it if choosing were free: {limit.quotient}.")
+            parts.append(f"Even if choosing were free it would be {limit.quotient}.")
     if overhead.middle > goal:
         parts.append(
             f"Choosing costs more than it should: pruned / oracle is {overhead.quotient}, the goal is {goal:.2f}."
         )
     memory, before = pruned.peak_memory, block[UNPRUNED].peak_memory
-    if memory is not None and before is not None and memory > before:
+    if memory is not None and before is not None and memory > MEMORY_TOLERANCE * before:
         parts.append(f"It needs more memory at the peak: {mebibytes(memory)} instead of {mebibytes(before)} MiB.")
     return " ".join(parts)
 
