@@ -161,7 +161,7 @@ def test_depth_is_drawn_by_the_number_of_layers_in_front_of_the_cut(figures):
     rows = [image_row("first", "1" * right + "0" * (8 - right), 0.5, after=after) for after, right in ((3, 6), (1, 4))]
     plot_depth([*some_rows()[:2], *rows, image_row("first", "0" * 8, 0.5, after="every")], "a.png")
     (curve,) = figures[0].axes[0].containers
-    assert curve.get_label() == "first, keep 0.5"
+    assert curve.get_label() == "first (keep 0.5)"
     assert list(curve.lines[0].get_ydata()) == [50, 75]
     assert list(figures[0].axes[0].get_xticks()) == [1, 3]
 

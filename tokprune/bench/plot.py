@@ -54,7 +54,9 @@ def plot_depth(rows: Sequence[Row], path: str | Path) -> None:
         path: Where to write the picture.
     """
     deep = [row for row in rows if _depth(row)]
-    lines = _lines(deep, lambda row: f"{row.label}, keep {keep_text(row.keep)}", _depth, ("reduction", "positions"))
+    lines = _lines(
+        deep, lambda row: row.label, _depth, ("reduction", "positions"), lambda row: f"keep {keep_text(row.keep)}"
+    )
     figure, axes = _axes(lines, rows, lambda x, shift: x + 0.2 * shift)
     axes.set_xlabel("layers of the image encoder in front of the cut")
     axes.set_xticks(sorted(set(map(_depth, deep))))
@@ -88,15 +90,19 @@ def _depth(row: Row) -> int:
 
 
 def _lines(
-    rows: Sequence[Row], name: Callable[[Row], str], place: Callable[[Row], float], treatments: Sequence[str]
+    rows: Sequence[Row],
+    name: Callable[[Row], str],
+    place: Callable[[Row], float],
+    treatments: Sequence[str],
+    how: Callable[[Row], str] = lambda row: "",
 ) -> dict[tuple[str, str], list[tuple[float, Row]]]:
-    """The curves of the pruned rows; the treatments in which rows differ make different curves."""
+    """The curves of the pruned rows: one for each name, `how`, and fields among `treatments` in which rows differ."""
     pruned = [row for row in rows if row.policy is not None]
     differing = [field for field in treatments if len({field_text(row, field) for row in pruned}) > 1]
     lines: dict[tuple[str, str], list[tuple[float, Row]]] = {}
     for row in pruned:
-        treatment = ", ".join(f"after {field_text(row, f)}" if f == "after" else field_text(row, f) for f in differing)
-        lines.setdefault((name(row), treatment), []).append((place(row), row))
+        told = [f"after {field_text(row, f)}" if f == "after" else field_text(row, f) for f in differing]
+        lines.setdefault((name(row), ", ".join(filter(None, [how(row), *told]))), []).append((place(row), row))
     return lines
 
 
