@@ -186,7 +186,7 @@ def steps_of(bench: Bench, model: str) -> list[Step]:
         speed(model, some, "query tokens", query),
     ]
     if cuda:
-        plan.append(Step("kernels", 60, 20, lambda left: kernels(bench.folder, left)))
+        plan.append(Step("kernels", 80, 30, lambda left: kernels(bench, left)))
         plan.append(Step("tests on the GPU", 90, 40, lambda left: gpu_tests(bench.folder, left)))
     if not bench.quick:
         plan += [
@@ -209,11 +209,19 @@ def _counted_by(rule: str, backend: str) -> str:
     return "" if backend == "auto" else f" aggregator={rule}:backend={backend}"
 
 
-def kernels(folder: Path, seconds: float) -> str:
-    """The benchmark of the kernels, in a process of its own."""
-    if importlib.util.find_spec("tokprune.bench.kernels") is None:
-        return "tokprune.bench.kernels is not there"
-    return _in_a_process([sys.executable, "-m", "tokprune.bench.kernels"], folder / "kernels.txt", seconds)
+def kernels(bench: Bench, seconds: float) -> str:
+    """The benchmark of the kernels, in processes of its own: CATP's votes, and attention received in the encoder."""
+    begin = time.monotonic()
+    shapes = (
+        "--batch-size 32 --layers 6 --heads 12 --queries 32 --keys 257",
+        "--what total --candidates key --batch-size 64 --layers 1 --heads 16 --queries 257 --keys 257 --dim 88",
+    )
+    ends = []
+    for shape in shapes:
+        command = [sys.executable, "-m", "tokprune.bench.kernels", "--device", bench.device, "--dtype", bench.dtype]
+        left = max(seconds - (time.monotonic() - begin), 1.0)
+        ends.append(_in_a_process([*command, "--no-loop", *shape.split()], bench.folder / "kernels.txt", left))
+    return "; ".join(ends)
 
 
 def gpu_tests(folder: Path, seconds: float) -> str:
@@ -227,10 +235,10 @@ def gpu_tests(folder: Path, seconds: float) -> str:
 
 
 def _in_a_process(command: Sequence[str], log: Path, seconds: float) -> str:
-    """Runs a command with a limit; its output goes to a file, its last line is returned."""
+    """Runs a command with a limit; its output is added to a file, its last line is returned."""
     folders = [str(ROOT), *(folder for folder in sys.path if folder.startswith(tempfile.gettempdir()))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])}
-    with log.open("w", encoding="utf-8") as file:
+    with log.open("a", encoding="utf-8") as file:
         try:
             code = subprocess.run(
                 command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=seconds, check=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -98,6 +99,21 @@ def test_on_a_gpu_kernels_and_tests_are_run_too(script: Any, tmp_path: Path) -> 
     assert names[0] == "blip2-opt-2.7b, batch 64, greedy, image and query tokens"
     assert {"kernels", "tests on the GPU", "blip2-opt-2.7b, batch 64, 5 beams, image and query tokens"} <= set(names)
     assert any("flan-t5" in name for name in names)
+
+
+def test_the_kernels_are_asked_for_with_options_that_they_have(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = pytest.importorskip("tokprune.bench.kernels")
+    asked: list[list[str]] = []
+    monkeypatch.setattr(script, "_in_a_process", lambda command, log, seconds: asked.append(command) or "well")
+    bench = script.Bench(script.parse([*TINY, "--out", str(tmp_path)]), deadline=0.0)
+    assert script.kernels(bench, 60.0) == "well; well"
+    known = inspect.signature(benchmark.main).parameters
+    for command in asked:
+        assert command[1:3] == ["-m", "tokprune.bench.kernels"]
+        options = [word.removeprefix("--").removeprefix("no-") for word in command if word.startswith("--")]
+        assert {option.replace("-", "_") for option in options} <= set(known)
 
 
 def test_without_a_gpu_it_says_how_to_try_it(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
