@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -41,6 +43,13 @@ def test_pictures_that_are_not_square():
     model = weightless_model(config)
     model.config.vision_config.image_size = (28, 42)
     assert random_inputs(model, 1)["pixel_values"].shape == (1, 3, 28, 42)
+
+
+def test_a_configuration_without_a_placeholder_is_named(opt):
+    old = copy.deepcopy(opt)
+    old.config.image_token_index = None
+    with pytest.raises(InvalidValueError, match=r"placeholder .*image_token_index"):
+        random_inputs(old, 1)
 
 
 @pytest.mark.parametrize(("batch", "words", "name"), [(0, 1, "batch size"), (1, 0, "prompt tokens")])

@@ -78,6 +78,12 @@ def test_a_model_without_an_adapter_can_be_measured_unpruned(tokprune, tmp_path)
     assert not (tmp_path / "run" / "plot.png").exists()
 
 
+def test_a_policy_for_a_model_without_an_adapter_is_refused_as_apply_refuses_it(tokprune):
+    result = tokprune("speed", "instructblip-vicuna-7b:scale=0.04", *QUICK)
+    assert result.exit_code == 2, result.output
+    assert "no adapter" in " ".join(result.stderr.split())
+
+
 def test_another_run_is_not_mixed_in(tokprune, checkpoint):
     command = ("speed", checkpoint, *QUICK, "--scorer", "first", "--keep", 2, "--out", "run")
     assert tokprune(*command).exit_code == 0

@@ -24,12 +24,17 @@ def random_inputs(model: Any, batch_size: int, prompt_tokens: int = 8, seed: int
         `[sample token]`, and for InstructBLIP the same prompt for its Q-Former; all on the model's device.
 
     Raises:
-        InvalidValueError: A number below 1, or a model without what is needed.
+        InvalidValueError: A number below 1, or a configuration without the placeholder.
     """
     for name, number in (("batch size", batch_size), ("prompt tokens", prompt_tokens)):
         if number < 1:
             raise InvalidValueError(f"{name}: expected at least 1, got {number}")
     config, first = model.config, next(model.parameters())
+    if getattr(config, "image_token_id", None) is None:
+        raise InvalidValueError(
+            f"random inputs: the configuration of this {type(model).__name__} does not say which placeholder the query "
+            "tokens take in the prompt (image_token_index); old checkpoints do not; set it, or fetch a newer revision"
+        )
     size = config.vision_config.image_size
     rows, columns = (size, size) if isinstance(size, int) else size
     generator = torch.Generator().manual_seed(seed)  # of the host, so that every device gets the same
