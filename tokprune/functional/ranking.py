@@ -6,8 +6,6 @@ cross-attention `[head query key]`, whose keys are voters, has this layout alrea
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -60,18 +58,20 @@ def _duels_won(votes: Tensor) -> Tensor:
     on = tokens // 2
     circle = torch.cat([votes, votes[:, :on]], dim=1).unfold(1, tokens, 1).transpose(2, 3)[:, 1:]
     votes, ones = votes[:, None], votes.new_ones(voters)
-    margin = votes.new_zeros(electorates * on * tokens)
+    margin = votes.new_zeros(electorates, on * tokens)
     room = max(1, cells(votes) // max(1, on * tokens))  # for so many voters
-    work = votes.new_empty(min(electorates * voters, room) * on * tokens)
-    for some in spans(electorates, room // max(1, voters)):
-        for who in spans(voters, room):
-            shape = (some.stop - some.start, on, tokens, who.stop - who.start)
-            prefers = work[: math.prod(shape)].view(shape)
+    step = max(1, min(electorates, room // max(1, voters)))
+    work = votes.new_empty(step * on * tokens * min(voters, room))  # one piece of memory, which stays in the cache
+    for who in spans(voters, room):
+        width = who.stop - who.start
+        prefers = work[: step * on * tokens * width].view(step, on, tokens, width)
+        some = votes[..., who].split(step), circle[..., who].split(step), margin.split(step)
+        for these, those, result in zip(*some, strict=True):
+            prefers = prefers[: len(these)]
             # Two infinite votes differ by NaN, whose sign is 0 in torch: a draw, as it should be.
-            torch.sub(votes[some, ..., who], circle[some, ..., who], out=prefers).sign_()
+            torch.sub(these, those, out=prefers).sign_()
             # Sums of -1, 0 and 1 are exact in float32, and as a matrix times ones twice as fast as `sum`.
-            these = margin[some.start * on * tokens : some.stop * on * tokens]
-            these.addmv_(prefers.view(-1, shape[3]), ones[who])
+            result.view(-1).addmv_(prefers.view(-1, width), ones[who])
     margin = margin.view(electorates, on, tokens)
     if tokens % 2 == 0:
         margin[:, on - 1].mul_(0.5)  # opposite in the circle: each of these pairs was compared from both of its ends
