@@ -122,14 +122,20 @@ def test_csv_can_be_read_back(tmp_path):
 
 def test_the_plot_has_the_measured_gain_and_the_one_that_is_possible(tmp_path):
     rows = [*block(16, unpruned=30.0), *block(1), *block(1, label="other"), *alone()]
-    axes = module._gain_figure(rows).axes[0]
-    drawn = {bars.get_label(): list(zip(*bars.lines[0].get_data(), strict=True)) for bars in axes.containers}
+    figure = module._gain_figure(rows)
+    axes = figure.axes[0]
+    drawn = {bars.get_label(): [bars.lines[0].get_linestyle(), *bars.lines[0].get_ydata()] for bars in axes.containers}
     assert drawn == {
-        "l2|norm keep=3 (at most)": [(1, 1.6), (16, 4.0)],
-        "l2|norm keep=3 (measured)": [(1, 1.2), (16, 3.0)],
-        "other (at most)": [(1, 1.6)],
-        "other (measured)": [(1, 1.2)],
+        "_l2|norm keep=3": ["--", 1.6, 4.0],
+        "l2|norm keep=3": ["-", 1.2, 3.0],
+        "_other": ["--", 1.6],
+        "other": ["-", 1.2],
     }
+    for bars in axes.containers:
+        for place, size in zip(bars.lines[0].get_xdata(), (1, 16), strict=False):
+            assert abs(place / size - 1) < 0.15, "at its batch size, but for a little"
+    shown = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert shown == {"l2|norm keep=3", "other", "if choosing were free"}
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "16"]
     plot_gain(rows, tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as picture:
