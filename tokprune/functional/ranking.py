@@ -54,31 +54,44 @@ def _duels_won(votes: Tensor) -> Tensor:
 
     No ranks of single voters are made, so there is nothing to weigh; but it is half of the work.
     """
-    electorates, tokens, voters = votes.shape
+    _, tokens, voters = votes.shape
     on = tokens // 2
     circle = torch.cat([votes, votes[:, :on]], dim=1).unfold(1, tokens, 1).transpose(2, 3)[:, 1:]
-    votes, ones = votes[:, None], votes.new_ones(voters)
-    margin = votes.new_zeros(electorates, on * tokens)
-    room = max(1, cells(votes) // max(1, on * tokens))  # for so many voters
-    step = max(1, min(electorates, room // max(1, voters)))
-    work = votes.new_empty(step * on * tokens * min(voters, room))  # one piece of memory, which stays in the cache
-    for who in spans(voters, room):
-        width = who.stop - who.start
-        prefers = work[: step * on * tokens * width].view(step, on, tokens, width)
-        some = votes[..., who].split(step), circle[..., who].split(step), margin.split(step)
-        for these, those, result in zip(*some, strict=True):
-            prefers = prefers[: len(these)]
-            # Two infinite votes differ by NaN, whose sign is 0 in torch: a draw, as it should be.
-            torch.sub(these, those, out=prefers).sign_()
-            # Sums of -1, 0 and 1 are exact in float32, and as a matrix times ones twice as fast as `sum`.
-            result.view(-1).addmv_(prefers.view(-1, width), ones[who])
-    margin = margin.view(electorates, on, tokens)
+    margin = _balance(votes[:, None], circle)
     if tokens % 2 == 0:
         margin[:, on - 1].mul_(0.5)  # opposite in the circle: each of these pairs was compared from both of its ends
     # What t lost to the token s places behind is what that token won, [s, t - s]: a skewed view of two rounds.
     rounds = torch.cat([margin, margin], dim=2)
     behind = rounds.as_strided(margin.shape, (2 * on * tokens, 2 * tokens - 1, 1), tokens - 1)
     return ((margin - behind).sum(dim=1, dtype=wide_dtype(votes)) + voters * (tokens - 1)) * 0.5
+
+
+def _balance(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Sum over voters `[electorate place token voter]` of 1 where our vote is higher, -1 where it is lower."""
+    electorates, places, tokens, voters = theirs.shape
+    ones = ours.new_ones(voters)
+    room = max(1, cells(ours) // max(1, places * tokens))  # for so many voters
+    if electorates * voters <= room:
+        return _signs(ours, theirs, ours.new_empty(theirs.shape)).mv(ones).view(electorates, places, tokens)
+    balance = ours.new_zeros(electorates, places * tokens)
+    step = max(1, min(electorates, room // max(1, voters)))
+    work = ours.new_empty(step * places * tokens * min(voters, room))  # one piece of memory, which stays in the cache
+    for who in spans(voters, room):
+        width = who.stop - who.start
+        space = work[: step * places * tokens * width].view(step, places, tokens, width)
+        parts = torch.split(ours[..., who], step), torch.split(theirs[..., who], step), torch.split(balance, step)
+        for our, their, result in zip(*parts, strict=True):
+            result.view(-1).addmv_(_signs(our, their, space[: len(our)]), ones[who])
+    return balance.view(electorates, places, tokens)
+
+
+def _signs(ours: Tensor, theirs: Tensor, space: Tensor) -> Tensor:
+    """Sign of the difference as a matrix with the voters in its rows.
+
+    Sums of -1, 0 and 1 are exact in float32, and as a product with ones twice as fast as `sum`.
+    """
+    # Two infinite votes differ by NaN, whose sign is 0 in torch: a draw, as it should be.
+    return torch.sub(ours, theirs, out=space).sign_().flatten(0, 2)
 
 
 def _compare(votes: Tensor) -> Tensor:
