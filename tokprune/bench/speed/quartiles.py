@@ -34,7 +34,18 @@ class Quartiles:
             >>> Quartiles(0.0121, 0.0123, 0.0128).milliseconds
             '12.3 (12.1 to 12.8)'
         """
-        return f"{self.middle * 1e3:.3g} ({self.low * 1e3:.3g} to {self.high * 1e3:.3g})"
+        middle, low, high = (three_digits(value * 1e3) for value in (self.middle, self.low, self.high))
+        return f"{middle} ({low} to {high})"
+
+
+def three_digits(value: float) -> str:
+    """Three digits that say something, without an exponent.
+
+    Example:
+        >>> three_digits(0.01234), three_digits(2345.6)
+        ('0.0123', '2346')
+    """
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tokprune.bench.speed.block import ORACLE, PRUNED, UNPRUNED
-from tokprune.bench.speed.quartiles import quartiles
+from tokprune.bench.speed.quartiles import quartiles, three_digits
 from tokprune.bench.speed.row import SpeedRow
 from tokprune.bench.speed.stages import STAGES
 from tokprune.bench.speed.verdicts import blocks_of, mebibytes, verdicts
@@ -64,9 +64,9 @@ def _whole(block: Mapping[str, SpeedRow], brief: bool) -> tuple[str, ...]:
 
 
 def _part(row: SpeedRow) -> tuple[str, ...]:
-    milliseconds = [f"{median(row.stages[stage]) * 1e3:.3g}" for stage in STAGES[:3]]
-    token = "-" if row.token_seconds is None else f"{row.token_seconds * 1e3:.3g}"
-    flops = f"{sum(row.flops.values()) / 1e9:.4g}"
+    milliseconds = [three_digits(median(row.stages[stage]) * 1e3) for stage in STAGES[:3]]
+    token = "-" if row.token_seconds is None else three_digits(row.token_seconds * 1e3)
+    flops = three_digits(sum(row.flops.values()) / 1e9)
     return row.label, str(row.batch_size), row.variant, *milliseconds, token, flops, mebibytes(row.peak_memory)
 
 

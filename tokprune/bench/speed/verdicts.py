@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tokprune.bench.speed.block import ORACLE, PRUNED, UNPRUNED
-from tokprune.bench.speed.quartiles import quartiles
+from tokprune.bench.speed.quartiles import quartiles, three_digits
 from tokprune.bench.speed.row import SpeedRow
 
 OVERHEAD_GOALS = {"cpu": 1.10, "gpu": 1.03}
@@ -61,4 +61,4 @@ def _verdict(block: Mapping[str, SpeedRow]) -> str:
 
 def mebibytes(size: int | None) -> str:
     """Bytes as MiB with three digits, a dash if they are not known."""
-    return "-" if size is None else f"{size / 2**20:.3g}"
+    return "-" if size is None else three_digits(size / 2**20)
