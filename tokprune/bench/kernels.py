@@ -210,12 +210,15 @@ def compare(
 
 
 def _captured(call: Any, device: torch.device, replays: int = 20) -> float | None:
-    """Seconds of the device for one call, replayed from a CUDA graph."""
+    """Seconds of the device for one call, replayed from a CUDA graph; None if it cannot be captured."""
     if device.type != "cuda":
         return None
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
+    try:
+        with torch.cuda.graph(graph):
+            call()
+    except RuntimeError:
+        return None
     graph.replay()
     time = clock_for(device)
     time.settle()
