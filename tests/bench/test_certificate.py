@@ -1,11 +1,14 @@
 import copy
 import dataclasses
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import torch
 
+import tokprune
 from tokprune.bench.certificate import Certificate, certify, questions_digest, weights_digest
 from tokprune.bench.noise import noise_samples
+from tokprune.bench.surroundings import package_version
 from tokprune.errors import InvalidValueError
 
 
@@ -60,6 +63,16 @@ def test_questions_digest_sees_order_and_answers():
     samples = noise_samples(3)
     other = [*samples[:2], dataclasses.replace(samples[2], answers=("else",))]
     assert len({questions_digest(each) for each in (samples, samples[::-1], samples[:2], other)}) == 4
+
+
+def test_a_package_that_is_only_on_the_path_has_a_version(monkeypatch):
+    def not_installed(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("tokprune.bench.surroundings.version", not_installed)
+    assert package_version("torch") == torch.__version__
+    assert package_version("tokprune") == tokprune.__version__
+    assert package_version("no_such_package") == ""
 
 
 def test_a_broken_certificate_is_refused():

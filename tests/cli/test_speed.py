@@ -103,6 +103,8 @@ def test_another_run_is_not_mixed_in(tokprune, checkpoint):
         (["blip2-opt-2.7b:scale=0.04", "--dtype", "float8"], "expected one of float32"),
         (["--attention", "nothing"], "nothing"),
         (["--clock", "sun"], "expected wall"),
+        (["--device", "nothing"], "device 'nothing'"),
+        (["--device", "cuda:99"], "device 'cuda:99'"),
         (["--policy", "l2-norm target=text"], "cannot cut target 'text'"),
     ],
 )

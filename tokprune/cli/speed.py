@@ -12,6 +12,8 @@ from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, parse_keep
 from tokprune.cli.policies import parse_policies
 
 if TYPE_CHECKING:
+    import torch
+
     from tokprune.bench.speed.clock import Kind
     from tokprune.bench.speed.run import Entry
 
@@ -63,8 +65,6 @@ def speed(
     The unpruned model, the pruned one and the oracle (the same model handed the kept tokens for nothing) are called in
     turns on pictures of noise. Rows are written as they come; after a stop, the same command goes on where it was.
     """
-    import torch
-
     from tokprune.bench.console import stderr, stdout
     from tokprune.bench.speed.block import Settings
     from tokprune.bench.speed.certificate import certify_speed
@@ -80,7 +80,7 @@ def speed(
 
     entries = _entries(policy, scorer, keep)  # wrong names and values are found before the model is loaded
     settings = Settings(max_new_tokens, beams, repeats, warm_up)
-    timer = clock_for(torch.device(device), cast("Kind", clock))
+    timer = clock_for(_device(device), cast("Kind", clock))
     loaded = load_for_speed(model, device=device, dtype=dtype, attention=attention, seed=seed)
     certificate = certify_speed(
         loaded, settings, timer, name=model, random_weights=is_size(model), seed=seed, prompt_tokens=prompt_tokens
@@ -110,6 +110,17 @@ def _entries(policies: Sequence[str] | None, scorers: Sequence[str] | None, keep
             for typed in keeps or ["1/4"]
         ]
     return list({entry.label: entry for entry in entries or [Entry(*parse_policies(_DEFAULT))]}.values())
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    from tokprune.errors import InvalidValueError
+
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise InvalidValueError(f"device {name!r}: {str(error).splitlines()[0]}") from error
 
 
 def _file_name(name: str) -> str:
