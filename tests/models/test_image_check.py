@@ -90,6 +90,12 @@ def test_a_q_former_that_gets_the_full_sequence_after_all_fails(fresh_opt, undo)
             handle.check(prompts("opt"))
 
 
+def test_an_encoder_that_answers_differently_each_time_fails(fresh_opt):
+    fresh_opt.vision_model.embeddings.register_forward_hook(lambda m, args, output: output + torch.randn_like(output))
+    with tokprune.apply(fresh_opt, **OPTIONS) as handle, pytest.raises(TokpruneError, match="changed the logits by up"):
+        handle.check(prompts("opt"))
+
+
 def test_a_removed_handle_cannot_be_checked(model, inputs):
     handle = tokprune.apply(model, **OPTIONS)
     handle.remove()
@@ -112,7 +118,7 @@ def test_a_failed_check_leaves_the_policy_on_the_model(model, inputs):
         assert torch.equal(logits(model, inputs), expected)
 
 
-PATHS = ["vision_model.encoder.layers.1.self_attn.qkv", "vision_model.encoder.layers.1"]
+LAYER = "vision_model.encoder.layers.1"
 
 
 def replace(model, path, module):
@@ -120,11 +126,14 @@ def replace(model, path, module):
     setattr(model.get_submodule(parent), name, module)
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_a_module_swapped_after_apply_is_named_in_a_clear_error(fresh_opt, path):
+@pytest.mark.parametrize(
+    ("path", "scorer"),
+    [(f"{LAYER}.self_attn.qkv", "received-attention"), (LAYER, "received-attention"), (LAYER, "first")],
+)
+def test_a_module_swapped_after_apply_is_named_in_a_clear_error(fresh_opt, path, scorer):
     inputs, original = prompts("opt"), fresh_opt.get_submodule(path)
     plain, other = logits(fresh_opt, inputs), copy.deepcopy(original)
-    handle = tokprune.apply(fresh_opt, after=2, **OPTIONS)
+    handle = tokprune.apply(fresh_opt, after=2, **{**OPTIONS, "scorer": scorer})
     replace(fresh_opt, path, other)
     for call in (logits, generate):
         with pytest.raises(AdapterError, match=rf"{path}.* replaced .*tokprune\.apply again"):
