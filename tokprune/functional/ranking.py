@@ -23,17 +23,21 @@ def count_points(votes: Tensor, weights: Tensor | None = None) -> Tensor:
     Weights are `[electorate voter]`. Infinite votes are allowed, NaN is not.
     """
     electorates, tokens, voters = votes.shape
-    if weights is None and tokens <= COMPARED:
-        return _duels_won(_exact(votes))
-    room = room_for(votes)
+    in_duels = weights is None and tokens <= COMPARED
+    room = cells(votes) // max(1, tokens + tokens // 2) if in_duels else room_for(votes)
     if electorates * voters <= room:
-        return wide_sum(rank(votes).transpose(1, 2), weights)
+        return _count(votes, weights)
     points = votes.new_zeros(electorates, tokens, dtype=wide_dtype(votes))
     for some in spans(electorates, room // voters):
         for who in spans(voters, room):
-            ranks = rank(votes[some, :, who]).transpose(1, 2)
-            points[some] += wide_sum(ranks, None if weights is None else weights[some, who])
+            points[some] += _count(votes[some, :, who], None if weights is None else weights[some, who])
     return points
+
+
+def _count(votes: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None and votes.shape[1] <= COMPARED:
+        return _duels_won(_exact(votes))
+    return wide_sum(rank(votes).transpose(1, 2), weights)
 
 
 def rank(votes: Tensor) -> Tensor:
