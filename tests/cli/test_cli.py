@@ -66,6 +66,8 @@ def test_debug_lets_the_error_through(tokprune):
         (["bench", "--target", "image", "--after", "40", "--scorer", "first"], "the encoder has 4 layers"),
         (["answer", "--policy", "first", "--target", "image"], "leave --target away"),
         (["answer", "--target", "image", "--after", "0"], "--after '0': expected"),
+        (["answer", "--target", "image", "--after", "40"], "the encoder has 4 layers"),
+        (["answer", "--target", "image", "--reduction", "mask"], "use 'prune' or 'merge'"),
         (["answer", "--prompt", "what?"], "give --image and --prompt together"),
         (["answer", "--image", "none.png", "--prompt", "what?"], "--image: no image at none.png"),
         (["bench", "--dtype", "float8"], "expected one of float32"),
