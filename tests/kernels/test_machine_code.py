@@ -1,6 +1,5 @@
 """The kernels compile for a GPU that is not there, as they would be launched, and stay in its registers."""
 
-import inspect
 import re
 import subprocess
 import warnings
@@ -13,7 +12,6 @@ from tokprune.kernels.inputs import AttentionInput
 
 triton = pytest.importorskip("triton")
 
-TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.uint8: "*u8"}
 HOPPER = 90
 SPILLED = 64
 """Bytes per thread that may go to memory; a tile that is too large for the registers spills hundreds or thousands."""
@@ -46,52 +44,52 @@ def layer(queries=32, keys=257, candidates="query", dtype=torch.bfloat16, dim=64
     return AttentionInput.checked("test", query, key, 0.1, mask, candidates, weights, 0)
 
 
-class Noted:
-    """Stands in for a kernel and notes what it would be launched with."""
+class ADriver:
+    """Says that there is a GPU, which is enough for compiling."""
 
-    def __init__(self, kernel, launches):
-        self.kernel, self.launches = kernel, launches
+    def __init__(self, capability):
+        self.capability = capability
+
+    def get_current_device(self):
+        return 1000 + self.capability  # kernels are kept by device: not with those of a real one
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.capability, 32)
+
+
+class Compiling:
+    """Stands in for a kernel: compiles what would be launched, as a launch would, and keeps it."""
+
+    def __init__(self, kernel, built):
+        self.kernel, self.built = kernel, built
 
     def __getitem__(self, grid):
-        return lambda *args, **options: self.launches.append((self.kernel, args, options))
+        return lambda *args, **options: self.built.append(self.kernel.warmup(*args, grid=grid, **options))
 
 
-def launches_of(case, monkeypatch):
+def compiled(case, monkeypatch, folder, capability=HOPPER):
+    """Everything that counting a layer would launch."""
     from tokprune.kernels.fused import launch
 
     if launch.interpreted():
         pytest.skip("Triton interprets in this process")
-    noted = []
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(folder))
+    monkeypatch.setattr(triton.runtime.driver, "_active", ADriver(capability))
+    built = []
     for name in ("count_points", "column_sums", "row_sums"):
-        monkeypatch.setattr(launch, name, Noted(getattr(launch, name), noted))
+        monkeypatch.setattr(launch, name, Compiling(getattr(launch, name), built))
+    monkeypatch.setattr(launch, "interpreted", lambda: False)
     count, shape = LAYERS[case]
-    getattr(launch, count)(layer(**shape))
-    assert noted
-    return noted
-
-
-def machine_code(kernel, args, options, capability=HOPPER):
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    settings = {name: options[name] for name in ("num_warps", "num_stages") if name in options}
-    options = {name: value for name, value in options.items() if name not in settings}
-    given = inspect.signature(kernel.fn).bind(*args, **options).arguments
-    signature, constants, attributes = {}, {}, {}
-    for place, parameter in enumerate(kernel.params):
-        value = given[parameter.name]
-        if parameter.is_constexpr or (isinstance(value, int) and value == 1):  # Triton takes any 1 for a constant
-            signature[parameter.name], constants[(place,)] = "constexpr", value
-        elif isinstance(value, torch.Tensor):
-            signature[parameter.name] = TYPES[value.dtype]
-        else:
-            signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
-        if (place,) not in constants and (isinstance(value, torch.Tensor) or value % 16 == 0):
-            attributes[(place,)] = [["tt.divisibility", 16]]
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=settings)
+        getattr(launch, count)(layer(**shape))
+    assert built
+    return built
 
 
 def looked_at(tool, built, folder, *options):
@@ -105,24 +103,21 @@ def looked_at(tool, built, folder, *options):
 
 @pytest.mark.parametrize("case", LAYERS)
 def test_it_compiles_for_a_gpu_and_stays_in_registers(case, monkeypatch, tmp_path):
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    for launch in launches_of(case, monkeypatch):
-        built = machine_code(*launch)
-        assert built.metadata.shared <= SHARED
-        used = looked_at("cuobjdump", built, tmp_path, "--dump-resource-usage")
+    for kernel in compiled(case, monkeypatch, tmp_path):
+        assert kernel.metadata.shared <= SHARED
+        used = looked_at("cuobjdump", kernel, tmp_path, "--dump-resource-usage")
         assert int(re.search(r"STACK:(\d+)", used)[1]) <= SPILLED
 
 
 @pytest.mark.parametrize("capability", [80, 120])
 def test_other_generations_compile_too(capability, monkeypatch, tmp_path):
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    for launch in launches_of("CATP on BLIP-2", monkeypatch):
-        assert len(machine_code(*launch, capability).asm["cubin"]) > 1000
+    for kernel in compiled("CATP on BLIP-2", monkeypatch, tmp_path, capability):
+        assert kernel.metadata.target.arch == capability
+        assert len(kernel.asm["cubin"]) > 1000
 
 
 def test_a_duel_is_sharpened_and_clamped_in_one_instruction(monkeypatch, tmp_path):
     # Or ranking, which is most of the work, would take twice as long. 32 x 32 duels of 32 voters by 128 threads.
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    [launch] = launches_of("CATP on BLIP-2", monkeypatch)
-    instructions = looked_at("nvdisasm", machine_code(*launch), tmp_path, "-c")
+    [kernel] = compiled("CATP on BLIP-2", monkeypatch, tmp_path)
+    instructions = looked_at("nvdisasm", kernel, tmp_path, "-c")
     assert len(re.findall(r"FFMA\.SAT", instructions)) == 32 * 32 * 32 // 128

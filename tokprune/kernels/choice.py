@@ -14,8 +14,8 @@ from tokprune.kernels import reference
 from tokprune.kernels.backends import Backend, check_backend, note_backend
 from tokprune.kernels.inputs import AttentionInput
 
-OLDEST = {torch.float16: (7, 5), torch.bfloat16: (8, 0), torch.float32: (7, 5)}
-"""The lowest compute capability on which Triton compiles kernels of a dtype."""
+OLDEST = (8, 0)
+"""The lowest compute capability that Triton supports."""
 
 _failed = False  # Triton failed once in this process although nothing spoke against it; "auto" does not try again
 
@@ -76,9 +76,8 @@ def _obstacle(what: str, given: AttentionInput) -> str | None:
         return "triton is not installed"
     device = given.query.device
     if device.type == "cuda":
-        oldest = OLDEST.get(given.query.dtype, OLDEST[torch.float32])
-        if torch.version.cuda is not None and _capability(device) < oldest:
-            return f"{torch.cuda.get_device_name(device)} is too old for {given.query.dtype}"
+        if torch.version.cuda is not None and _capability(device) < OLDEST:
+            return f"{torch.cuda.get_device_name(device)} has compute capability {_capability(device)}, below {OLDEST}"
     elif not fused.interpreted():
         return (
             f"the tensors are on {device}, not on a CUDA device (and TRITON_INTERPRET=1 was not set when triton was "

@@ -45,13 +45,13 @@ def points(given: AttentionInput) -> Tensor:
     layer = _Layer(given)
     keys = given.candidates == "key"
     together = given.tokens <= _TOGETHER
-    sums = IN_TILE if together and keys else IN_LOOP if together and given.others <= _LOOPED else BEFORE
+    sums = (IN_TILE if together and keys else IN_LOOP if together and given.others <= _LOOPED else BEFORE).value
     block_token = _power_of_two(given.tokens) if together else 32
     block_voter = 16 if block_token == 64 else 32
     pieces = -(-given.others // (block_voter * _BLOCKS_EACH))
     token, voter = ("key", "query") if keys else ("query", "key")
     with layer.device():
-        tops, masses = layer.softmax_sums() if sums == BEFORE else (layer.nothing, layer.nothing)
+        tops, masses = layer.softmax_sums() if sums == BEFORE.value else (layer.nothing, layer.nothing)
         result = layer.empty(given.batch, given.heads * pieces, given.tokens)
         count_points[pieces * -(-given.tokens // block_token), given.heads, given.batch](
             layer.sides[token],
