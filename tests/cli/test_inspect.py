@@ -1,10 +1,5 @@
 import re
 
-import pytest
-
-from tokprune.cli.inspect import parse_after
-from tokprune.errors import InvalidValueError
-
 
 def text(result):
     assert result.exit_code == 0, result.output
@@ -118,21 +113,6 @@ def test_a_model_of_which_nothing_is_known_is_an_error(tokprune, checkpoint, mon
     result = tokprune("inspect", checkpoint)
     assert result.exit_code == 2
     assert "no adapter knows" in result.output
-
-
-@pytest.mark.parametrize(
-    ("typed", "after"),
-    [("1/3", 1 / 3), ("0.5", 0.5), ("13", 13), ("6,13,20", (6, 13, 20)), ("every", "every"), ("1.0", 1.0), ("1", 1)],
-)
-def test_where_a_cut_is(typed, after):
-    assert parse_after(typed) == after
-    assert type(parse_after(typed)) is type(after)
-
-
-@pytest.mark.parametrize("typed", ["", "third", "0", "1/0", "13,6", "6,", "1.5", "-1"])
-def test_no_place_for_a_cut(typed):
-    with pytest.raises(InvalidValueError, match="expected a share of the encoder's depth"):
-        parse_after(typed)
 
 
 def test_a_cut_behind_the_last_layer_is_an_error_of_the_user(tokprune, checkpoint):

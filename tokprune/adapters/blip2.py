@@ -20,8 +20,7 @@ from tokprune.interfaces import Attachment, Cut, Observed
 
 @dataclass(frozen=True)
 class Blip2:
-    """BLIP-2 with OPT, T5 or Flan-T5: prunes the query tokens that enter the language model, and the image tokens
-    inside the image encoder.
+    """BLIP-2 with OPT, T5 or Flan-T5: query tokens leave in front of the language model, image tokens in the encoder.
 
     Signals of target "query": `tokens` (Q-Former outputs before the projection), `cross_attention` (image tokens,
     [CLS] included, vote for query tokens), `self_attention` (query tokens vote for each other), `encoder_attention`

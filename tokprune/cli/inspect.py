@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype
-from tokprune.errors import AdapterError, InvalidValueError
+from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, parse_after
+from tokprune.errors import AdapterError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tokprune.after import After
     from tokprune.signal import Signal
 
 _ATTENTION = ("cross_attention", "self_attention", "encoder_attention")
@@ -87,29 +86,6 @@ def inspect(
     console.print(call_text(gains), stages_table(gains), gains_table(gains), words(gains, model), highlight=False)
     if no_adapter:
         console.print(f"[bold]It cannot be pruned yet:[/] {no_adapter}", highlight=False)
-
-
-def parse_after(text: str) -> After:
-    """Where a cut is, as it is typed: `1/3` and `0.5` are shares, `13` is a number of layers, `6,13,20` are several.
-
-    Raises:
-        InvalidValueError: It is none of them.
-    """
-    from fractions import Fraction
-
-    from tokprune.after import check_after
-
-    if text.strip() == "every":
-        return "every"
-    try:
-        if "," in text:
-            return check_after([int(part) for part in text.split(",")])
-        return check_after(int(text) if text.strip().isdecimal() else float(Fraction(text)))
-    except (ValueError, ZeroDivisionError) as error:
-        raise InvalidValueError(
-            f"--after {text!r}: expected a share of the encoder's depth (1/3), a number of layers (13), several in "
-            "rising order (6,13,20), or 'every'"
-        ) from error
 
 
 def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:
