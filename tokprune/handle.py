@@ -72,11 +72,16 @@ class Handle:
         """
         if self._attachment is None:
             raise TokpruneError("this handle was removed from its model; apply the policy again to check it")
+        with torch.no_grad():
+            self.model(**inputs)  # as the policy sits there now: attached anew, it would not miss a module put in since
         self._attachment.remove()
         try:
             verify(self.model, self.adapter, self._cut, inputs, self)
         finally:
             self._attachment = self.adapter.attach(self.model, self._cut, self._done, self)
+        return self._run(inputs)
+
+    def _run(self, inputs: dict[str, Any]) -> Report:
         self.report = None
         with torch.no_grad():
             self.model(**inputs)

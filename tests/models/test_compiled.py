@@ -20,7 +20,7 @@ BREAKS = [
     ("vision_model", [QUERY], 0),
     ("vision_model", [IMAGE], 4),
     ("qformer", [QUERY], 7),
-    ("qformer", [IMAGE], 0),
+    ("qformer", [IMAGE], 1),
     ("language_model", [IMAGE, QUERY], 0),
 ]
 

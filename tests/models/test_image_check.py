@@ -153,10 +153,11 @@ def test_a_swapped_layer_that_nobody_looks_at_does_no_harm(fresh_opt):
         assert torch.equal(logits(fresh_opt, inputs), expected)
 
 
-@pytest.mark.xfail(reason="check attaches anew, so it looks at the new encoder; calls before it go unpruned, silently")
-def test_a_swapped_encoder_fails_the_check(fresh_opt):
+def test_a_swapped_encoder_is_noticed_by_the_next_call_and_by_the_check(fresh_opt):
     other = copy.deepcopy(fresh_opt.vision_model)
     with tokprune.apply(fresh_opt, after=2, **OPTIONS) as handle:
         fresh_opt.vision_model = other
+        with pytest.raises(TokpruneError, match=r"'vision_model' was replaced after tokprune.apply"):
+            logits(fresh_opt, prompts("opt"))
         with pytest.raises(TokpruneError, match=r"vision_model.* replaced|never reached"):
             handle.check(prompts("opt"))

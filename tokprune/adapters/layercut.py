@@ -61,7 +61,7 @@ class LayerCut:
         self.encoder = module_at(model, family.encoder)
         self.reader = module_at(model, family.reader)
         self.layers = [module_at(model, family.layers[place - 1]) for place in self.places]
-        watched = (family.encoder, *(family.layers[place - 1] for place in self.places))
+        watched = (family.encoder, family.reader, *(family.layers[place - 1] for place in self.places))
         self.capture = Capture(self, model, self._sources(), watched=watched)
         self._undo: list[Any] = []
         try:
@@ -102,6 +102,7 @@ class LayerCut:
         undo = self._undo
         undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
         undo.append(self.encoder.register_forward_hook(Hook(self._end), always_call=True))
+        undo.append(self.reader.register_forward_pre_hook(Hook(self._on_reader)))
         self.capture.install(undo)
         for step, layer in enumerate(self.layers):
             # In front of other hooks: whoever records what the layer gives (transformers' `output_hidden_states`) gets
@@ -124,6 +125,10 @@ class LayerCut:
         size = self.family.patch_size
         grid = (images[0].shape[2] // size, images[0].shape[3] // size) if images else None
         enter_call(self, Encoding(grid=grid))
+
+    def _on_reader(self, reader: nn.Module, args: tuple[Any, ...]) -> None:
+        # An encoder that was put in the place of the hooked one runs no hook of ours; its reader still does.
+        self.capture.verify()
 
     def _end(self, encoder: nn.Module, args: Any, output: Any) -> None:
         leave_call(self)

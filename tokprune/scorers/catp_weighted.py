@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from tokprune.errors import InvalidValueError
 from tokprune.layers import Layers, check_layers, pick_layers
 from tokprune.scorers.ballots import check_choice
 from tokprune.signal import Signal
@@ -60,4 +61,11 @@ class CatpWeighted:
         """Yield one weighted `Votes` per chosen layer."""
         weights = self.image_weights(signal)
         for votes in pick_layers(signal.cross_attention, self.layers):
+            voters = votes.shape[1] // votes.heads
+            if voters != weights.shape[1]:
+                raise InvalidValueError(
+                    f"catp-weighted: {voters} image tokens vote, but the encoder's last attention, which weighs them, "
+                    f"was among {weights.shape[1]}: image tokens left behind the encoder's last layer. Cut in front of "
+                    "it (after), or use 'catp-vote'"
+                )
             yield votes.with_weights(weights)
