@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tokprune.functional.sums import wide_dtype
 from tokprune.keep import Keep, check_keep, keep_count
 from tokprune.shapes import check_dims
 
@@ -85,8 +86,7 @@ def top_p(scores: Tensor, keep: Keep) -> Tensor:
     ceiling = keep_count(keep, total)
     keep = check_keep(keep)
     share = keep / total if isinstance(keep, int) else keep
-    wide = torch.float32 if scores.device.type == "mps" else torch.float64
-    values = scores.detach().to(wide)
+    values = scores.detach().to(wide_dtype(scores))
     values = values - values.amin(dim=-1, keepdim=True).clamp(max=0)
     values = torch.where(values.sum(dim=-1, keepdim=True) > 0, values, torch.ones_like(values))
     ordered, order = values.sort(dim=-1, descending=True, stable=True)
