@@ -119,7 +119,10 @@ def test_the_implementation_of_attention_makes_no_difference(opt):
 
 def test_the_model_is_only_looked_at(opt):
     before = {name: value.clone() for name, value in opt.state_dict().items()}
+    opt.set_attn_implementation("sdpa")
     Arithmetic(opt).count(WORK)
+    parts = (opt, opt.vision_model, opt.qformer, opt.language_model)
+    assert [part.config._attn_implementation for part in parts] == ["sdpa"] * 4
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in opt.modules())
     assert all(torch.equal(value, before[name]) for name, value in opt.state_dict().items())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def weightless(config: Any, attention: str | None = None) -> Any:
     from transformers import AutoModelForImageTextToText
 
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config, attn_implementation=attention)
+        # A copy, because the configuration is told the attention: a model that lent its own would change over to it.
+        model = AutoModelForImageTextToText.from_config(copy.deepcopy(config), attn_implementation=attention)
     return model.eval().requires_grad_(False)
 
 
