@@ -36,7 +36,7 @@ def stop(module, args):
 
 def normal(model, inputs):
     with tokprune.apply(model, **STEPS):
-        assert hook_count(model) == 2 + 3 + 3  # begin and end, queries and keys of each layer, cuts
+        assert hook_count(model) == 2 + 3 + 3 + 1  # begin and end, queries and keys of each layer, cuts, the reader
         logits(model, inputs)
         generate(model, inputs)
 
