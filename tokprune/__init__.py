@@ -33,13 +33,14 @@ from tokprune.observe import observe
 from tokprune.policy import Policy
 from tokprune.report import Report
 from tokprune.signal import Signal, Text
-from tokprune.votes import Votes
+from tokprune.votes import AttentionVotes, Votes
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AdapterError",
     "AlreadyAppliedError",
+    "AttentionVotes",
     "BackendError",
     "Handle",
     "Handles",

@@ -11,7 +11,14 @@ from torch import nn
 from tokprune.after import After
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AlreadyAppliedError, InvalidValueError
-from tokprune.fit import adapter_for, check_scorer_fits, check_signals, choose_target, required_signals
+from tokprune.fit import (
+    adapter_for,
+    check_scorer_fits,
+    check_signals,
+    choose_target,
+    required_signals,
+    wanted_signals,
+)
 from tokprune.handle import Handle, handles_of
 from tokprune.handles import Handles
 from tokprune.interfaces import Adapter, Aggregator, Positions, Reduction, Scorer, Selector
@@ -150,12 +157,13 @@ def _policies(policy: Policy | Sequence[Policy] | None, parts: dict[str, Any]) -
 
 def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
     target = choose_target(model, adapter, policy.target)
-    needs = required_signals(policy.scorer, policy.selector)
     check_scorer_fits(model, adapter, target, policy.scorer)
-    check_signals(model, adapter, target, f"scorer {policy.scorer!r}", needs)
+    for kind in ("scorer", "selector", "reduction"):
+        component = getattr(policy, kind)
+        check_signals(model, adapter, target, f"{kind} {component!r}", wanted_signals(component))
     cut = {
         "target": target,
-        "needs": needs,
+        "needs": required_signals(policy.scorer, policy.selector, policy.reduction),
         "reduction": policy.reduction,
         "positions": policy.positions,
         "keep": policy.keep if getattr(policy.selector, "uniform", False) else None,

@@ -33,7 +33,9 @@ def hold_election(policy: Policy, signal: Signal, keep: Keep | None = None) -> t
             votes = list(votes)
         scores = policy.aggregator(votes)
         _check(scores, signal, f"aggregator {policy.aggregator!r}", "float", torch.is_floating_point)
-        extra: dict[str, Any] = {name: votes if name == "votes" else getattr(signal, name) for name in wants}
+        extra = signal.pick(name for name in wants if name != "votes")
+        if "votes" in wants:
+            extra["votes"] = votes
         kept = policy.selector(scores, policy.keep if keep is None else keep, **extra)
         _check(kept, signal, f"selector {policy.selector!r}", "bool", lambda t: t.dtype == torch.bool)
         _check_counts(policy, kept, keep_count(policy.keep if keep is None else keep, kept.shape[1]))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import Any
 
 from torch import nn
 
 from tokprune.errors import AdapterError
-from tokprune.interfaces import Adapter, Scorer, Selector
+from tokprune.interfaces import Adapter, Reduction, Scorer, Selector
 from tokprune.layers import Layers
 from tokprune.registry import Registry, default_registry
 
@@ -55,13 +56,19 @@ def choose_target(model: nn.Module, adapter: Adapter, target: str | None) -> str
     return target
 
 
-def required_signals(scorer: Scorer, selector: Selector | None = None) -> dict[str, Layers]:
-    """Signal -> layers to capture, for a scorer and what a selector wants besides the scores."""
-    layers: Mapping[str, Layers] = getattr(scorer, "layers_read", {})
-    required: dict[str, Layers] = {name: layers.get(name, "all") for name in scorer.needs}
-    for name in getattr(selector, "wants", ()):
-        if name != "votes":
-            required[name] = "all"
+def wanted_signals(component: Scorer | Selector | Reduction) -> dict[str, Layers]:
+    """Signal -> layers that a component reads: what a scorer needs, what a selector or a reduction wants."""
+    layers: Mapping[str, Layers] = getattr(component, "layers_read", {})
+    names = chain(getattr(component, "needs", ()), getattr(component, "wants", ()))
+    return {name: layers.get(name, "all") for name in names if name != "votes"}
+
+
+def required_signals(*components: Scorer | Selector | Reduction) -> dict[str, Layers]:
+    """Signal -> layers to capture for all of them: all layers, where they read different ones."""
+    required: dict[str, Layers] = {}
+    for component in components:
+        for name, layers in wanted_signals(component).items():
+            required[name] = layers if required.get(name, layers) == layers else "all"
     return required
 
 

@@ -62,7 +62,11 @@ class Selector(Protocol):
 
 @runtime_checkable
 class Reduction(Protocol):
-    """What happens to the tokens that were not kept."""
+    """What happens to the tokens that were not kept.
+
+    Optional attributes: `wants`, names of the signals (other than `tokens`) that it needs as keyword arguments; and
+    `layers_read`, as a scorer's.
+    """
 
     removes: ClassVar[bool]
     """True: dropped tokens leave the sequence. False: they stay and are hidden from attention (a dry run)."""

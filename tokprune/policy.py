@@ -83,6 +83,11 @@ class Policy:
             "positions": positions,
             "after": None if after is None else check_after(after),
         }
+        if "tokens" in getattr(values["reduction"], "wants", ()):
+            raise InvalidValueError(
+                f"reduction {values['reduction']!r} wants 'tokens': the tokens to reduce are its first argument; take "
+                "the name out of `wants`"
+            )
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

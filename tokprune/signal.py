@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,19 @@ class Signal:
     def token_count(self) -> int:
         """Number of target tokens of each image."""
         return self.shape[1]
+
+    def pick(self, names: Iterable[str]) -> dict[str, Any]:
+        """These signals by name, as keyword arguments for a component that `wants` them.
+
+        Raises:
+            SignalError: one of them was not observed.
+
+        Example:
+            >>> import torch
+            >>> list(Signal(tokens=torch.zeros(2, 32, 8)).pick(("tokens",)))
+            ['tokens']
+        """
+        return {name: getattr(self, name) for name in names}
 
     def __getattr__(self, name: str) -> Any:
         # Only called when the attribute is missing, or when a property raised AttributeError.

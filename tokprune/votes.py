@@ -51,6 +51,11 @@ class Votes:
         self.heads = heads
 
     @property
+    def protected(self) -> int:
+        """How many tokens beside the candidates always stay ([CLS], registers): 0 for votes given as numbers."""
+        return 0
+
+    @property
     def values(self) -> Tensor:
         """The votes `[batch voter token]`. Lazy votes compute them anew at every read, so no map outlives its use."""
         return self._values
@@ -170,7 +175,7 @@ class AttentionVotes(Votes):
                 f"{tuple(query.shape)} and {tuple(key.shape)}"
             )
         self.query, self.key, self.scale, self.mask, self.candidates = query, key, scale, mask, candidates
-        self.protected = protected
+        self._protected = protected
         tokens, others = (query, key) if candidates == "query" else (key, query)
         if not 0 <= protected < tokens.shape[2]:
             raise InvalidValueError(
@@ -184,6 +189,11 @@ class AttentionVotes(Votes):
             self.voters = voters
         count = self.voters[1] - self.voters[0]
         self._set_shape((batch, heads * count, tokens.shape[2] - protected), weights, layer, heads)
+
+    @property
+    def protected(self) -> int:
+        """How many tokens at the start of the candidate side are no candidates ([CLS], registers)."""
+        return self._protected
 
     @property
     def attention(self) -> Tensor:

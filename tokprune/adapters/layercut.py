@@ -154,18 +154,19 @@ class LayerCut:
         signal = self._signal(call, tokens)
         kept = self.cut.choose(signal, count) if several else self.cut.choose(signal)
         call.choices.append(kept)
-        call.votes.clear()  # queries and keys of the layers: not needed any more
         call.step += 1
         shorter = hidden
         if count < before:
             kept = kept.to(hidden.device)
             if self.cut.reduction.reads_tokens:
-                tokens, call.sizes = self.cut.reduction(tokens, kept, call.sizes)
+                extra = signal.pick(getattr(self.cut.reduction, "wants", ()))
+                tokens, call.sizes = self.cut.reduction(tokens, kept, call.sizes, **extra)
             stays = kept_index(kept, count)
             call.alive = stays if call.alive is None else call.alive.gather(1, stays)
             call.sizes = None if call.sizes is None else call.sizes.gather(1, stays)
             rows = stays[..., None].expand(-1, -1, hidden.shape[-1])
             shorter = torch.cat([hidden[:, :protected], tokens.gather(1, rows)], dim=1)
+        call.votes.clear()  # queries and keys of the layers: not needed any more
         if call.step == len(self.places):
             call.done = True
             self.done(self._observed(call, images, shorter.shape[1]))

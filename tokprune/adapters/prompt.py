@@ -52,7 +52,8 @@ class PromptShortener:
             )
         counts = self.check(call)
         places = call.placeholders.to(embeds.device)
-        kept = self.cut.choose(self._signal(call, call.vectors, embeds, mask, places))
+        signal = self._signal(call, call.vectors, embeds, mask, places)
+        kept = self.cut.choose(signal)
         call.done = True
         call.votes.clear()  # queries and keys of all layers: not needed any more
         length, sizes = embeds.shape[1], None
@@ -61,7 +62,7 @@ class PromptShortener:
         if min(lengths) < length:
             kwargs = dict(kwargs)
             if self.cut.reduction.reads_tokens:
-                embeds, sizes = self._reduce(embeds, places, kept)
+                embeds, sizes = self._reduce(embeds, places, kept, signal)
             rows = Rows.of(stays, "right" if self.encoder_decoder else "left", lengths)
             kwargs.update(self._moved_positions(call, kwargs, mask, stays, rows, generating))
             if self.cut.reduction.removes:
@@ -117,10 +118,11 @@ class PromptShortener:
             source=f"adapter {family.name!r} target {self.cut.target!r}",
         )
 
-    def _reduce(self, embeds: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def _reduce(self, embeds: Tensor, places: Tensor, kept: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
         flat = kept_index(places.reshape(1, -1), kept.numel())[0]  # without asking the device how many there are
         tokens = embeds.flatten(0, 1)[flat].view(*kept.shape, embeds.shape[-1])
-        reduced, sizes = self.cut.reduction(tokens, kept.to(tokens.device))
+        extra = signal.pick(getattr(self.cut.reduction, "wants", ()))
+        reduced, sizes = self.cut.reduction(tokens, kept.to(tokens.device), **extra)
         return embeds.masked_scatter(places[..., None], reduced.to(embeds.dtype)), sizes
 
     def _taken(self, rows: Rows, kwargs: dict[str, Any], embeds: Tensor, mask: Tensor) -> dict[str, Any]:

@@ -35,6 +35,29 @@ class Recorder:
         return repr(self.selector)
 
 
+class ReductionRecorder:
+    """A reduction that does what another one does, and remembers the signals that it was given."""
+
+    def __init__(self, reduction: Any) -> None:
+        self.reduction = reduction
+        self.removes = reduction.removes
+        self.reads_tokens = reduction.reads_tokens
+        self.wants = getattr(reduction, "wants", ())
+        self.layers_read = getattr(reduction, "layers_read", {})
+        self.given: list[dict[str, Any]] = []
+
+    def __call__(
+        self, tokens: Tensor, kept: Tensor, sizes: Tensor | None = None, **extra: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens `[batch token dim]` and sizes `[batch token]`."""
+        self.given.append(extra)
+        reduced: tuple[Tensor, Tensor] = self.reduction(tokens, kept, sizes, **extra)
+        return reduced
+
+    def __repr__(self) -> str:
+        return repr(self.reduction)
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """What one policy did in one call."""
@@ -43,6 +66,13 @@ class Choice:
     report: Report
     steps: tuple[Tensor, ...]
     """What was kept at each cut, bool `[image token]`; a later one is about the tokens that the earlier ones kept."""
+    given: tuple[Mapping[str, Any], ...] = ()
+    """The signals that the reduction wanted, each time it was called."""
+
+    def reduced(self, time: int, tokens: Tensor, kept: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What the policy's reduction makes of these tokens the `time`-th time it is called."""
+        result: tuple[Tensor, Tensor] = self.policy.reduction(tokens, kept, sizes, **self.given[time])
+        return result
 
 
 def recorded(
@@ -58,9 +88,9 @@ def recorded(
         AdapterError: A policy does not fit the model.
         InvalidValueError: Nothing was pruned.
     """
-    recorders = [Recorder(policy.selector) for policy in policies]
+    recorders = [(Recorder(policy.selector), ReductionRecorder(policy.reduction)) for policy in policies]
     lengths: dict[int, int] = {}
-    with apply(model, [_with_selector(*pair) for pair in zip(policies, recorders, strict=True)]) as handles:
+    with apply(model, [_with(*pair) for pair in zip(policies, recorders, strict=True)]) as handles:
         # Behind the cut's own hooks, so that they see what is left.
         hooks = _watch_lengths(model, lengths)
         try:
@@ -69,16 +99,17 @@ def recorded(
             for hook in hooks:
                 hook.remove()
         choices: dict[str, Choice] = {}
-        for handle, policy, recorder in zip(handles, policies, recorders, strict=True):
+        for handle, policy, (selector, reduction) in zip(handles, policies, recorders, strict=True):
             if handle.report is None:
                 raise InvalidValueError("speed: nothing was pruned; is the model compiled?")
-            choices[handle.target] = Choice(policy, handle.report, tuple(recorder.chosen))
+            steps, given = tuple(selector.chosen), tuple(reduction.given)
+            choices[handle.target] = Choice(policy, handle.report, steps, given)
     return result, choices, [place for place in lengths if place and lengths[place] < lengths[place - 1]]
 
 
-def _with_selector(policy: Policy, selector: Any) -> Policy:
+def _with(policy: Policy, recorders: tuple[Recorder, ReductionRecorder]) -> Policy:
     parts = {name: getattr(policy, name) for name in Policy.__dataclass_fields__}
-    return Policy(**parts | {"selector": selector})
+    return Policy(**parts | dict(zip(("selector", "reduction"), recorders, strict=True)))
 
 
 def _watch_lengths(model: Any, lengths: dict[int, int]) -> list[Any]:
@@ -128,7 +159,7 @@ def _encoder_cuts(model: Any, pixels: Tensor, choice: Choice, places: Sequence[i
     steps = [kept for kept in choice.steps if not bool(kept.all())]
     if len(steps) != len(places):
         raise InvalidValueError(f"oracle: tokens were chosen {len(steps)} times but left at {len(places)} places")
-    encoder, reduction = model.vision_model, choice.policy.reduction
+    encoder = model.vision_model
     hidden, sizes = encoder.embeddings(pixels), None
     cuts: list[EncoderCut] = []
     for number, layer in enumerate(encoder.encoder.layers, start=1):
@@ -139,8 +170,8 @@ def _encoder_cuts(model: Any, pixels: Tensor, choice: Choice, places: Sequence[i
         protected = hidden.shape[1] - kept.shape[1]
         stays = torch.cat([kept.new_ones(len(kept), protected), kept], dim=1)
         rows = stays.nonzero()[:, 1].view(len(kept), -1)
-        if reduction.reads_tokens:
-            tokens, sizes = reduction(hidden[:, protected:], kept, sizes)
+        if choice.policy.reduction.reads_tokens:
+            tokens, sizes = choice.reduced(len(cuts), hidden[:, protected:], kept, sizes)
             sizes = sizes[kept].view(len(kept), -1)
             hidden = take_rows(torch.cat([hidden[:, :protected], tokens], dim=1), rows)
             cuts.append(EncoderCut(number, rows, hidden))
@@ -155,5 +186,5 @@ def _merged_prefix(model: Any, inputs: Mapping[str, Tensor], choice: Choice, cut
     embeddings = prompt_embeddings(model, ids, encode(model, inputs["pixel_values"], cuts))
     kept = choice.report.kept
     tokens = embeddings[ids == model.config.image_token_id].view(*kept.shape, -1)
-    merged, _ = choice.policy.reduction(tokens, kept)
+    merged, _ = choice.reduced(0, tokens, kept)
     return merged[kept].view(len(kept), -1, tokens.shape[-1])
