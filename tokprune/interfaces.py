@@ -26,7 +26,8 @@ class Scorer(Protocol):
 
     Optional attributes: `aggregator`, its default voting rule (a name or an object; "sum" without it); `layers_read`
     (signal name -> "all" | "first" | "last" | indices) for a scorer that does not read every layer of a signal; the
-    other layers are then not captured; and `targets`, the targets it can score, if not all that offer what it needs.
+    other layers are then not captured; `targets`, the targets it can score, if not all that offer what it needs; and
+    `by_position`, True if it looks at where a token stands, so that scores do not go with tokens that change places.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -51,8 +52,8 @@ class Selector(Protocol):
     """Scores and keep -> kept, a bool mask `[batch token]`.
 
     Optional attributes: `uniform` (True promises exactly `keep_count(keep, token)` tokens in every row; False without
-    it) and `wants`, what else it needs as keyword arguments: "votes" (a list with one `Votes` per layer) or names of
-    signals.
+    it); `wants`, what else it needs as keyword arguments: "votes" (a list with one `Votes` per layer) or names of
+    signals; and `by_position`, as a scorer's.
     """
 
     def __call__(self, scores: Tensor, keep: Keep) -> Tensor:
@@ -64,8 +65,8 @@ class Selector(Protocol):
 class Reduction(Protocol):
     """What happens to the tokens that were not kept.
 
-    Optional attributes: `wants`, names of the signals (other than `tokens`) that it needs as keyword arguments; and
-    `layers_read`, as a scorer's.
+    Optional attributes: `wants`, names of the signals (other than `tokens`) that it needs as keyword arguments;
+    `layers_read`, as a scorer's; and `conserves`, False if it changes tokens and yet loses what is dropped.
     """
 
     removes: ClassVar[bool]

@@ -11,9 +11,6 @@ from tokprune.testing import aggregators, reductions, scorers, selectors
 
 REGISTRY = Registry([builtin_plugin()])
 
-BY_POSITION = {"first", "random", "stride"}
-"""Scorers that look at where a token stands."""
-
 VARIANTS = {
     "borda": ["backend=reference"],
     "catp-vote": ["layers=first", "layers=last", "layers=[0,2]", "layers=[-1]", "order=sum-then-rank"],
@@ -44,11 +41,6 @@ def specs(kind):
 def create(kind, spec):
     """The object."""
     return REGISTRY.create(kind, spec)
-
-
-def check_options(kind, spec):
-    """What the conformance kit has to be told about a component."""
-    return {"by_position": True} if kind == "scorer" and spec.partition(":")[0] in BY_POSITION else {}
 
 
 EVERY = [(kind, spec) for kind in LAWS for spec in specs(kind)]

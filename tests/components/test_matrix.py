@@ -8,12 +8,12 @@ import pytest
 from tokprune import Policy
 from tokprune.testing import check_component
 
-from .matrix import BY_POSITION, EVERY, LAWS, REGISTRY, VARIANTS, check_options, create, every_component
+from .matrix import EVERY, LAWS, REGISTRY, VARIANTS, create, every_component
 
 
 @every_component
 def test_a_component_keeps_the_laws_of_its_kind(kind, spec):
-    check_component(kind, create(kind, spec), **check_options(kind, spec))
+    check_component(kind, create(kind, spec))
 
 
 @every_component
@@ -54,7 +54,7 @@ def test_every_option_of_every_component_is_tried():
 
 def test_the_matrix_names_only_components_that_are_there():
     names = {spec.partition(":")[0] for _, spec in EVERY}
-    assert names >= BY_POSITION | VARIANTS.keys()
+    assert names >= VARIANTS.keys()
 
 
 def test_the_names_that_must_exist_exist():

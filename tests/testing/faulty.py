@@ -1,11 +1,12 @@
 """Components that are wrong on purpose: each breaks one law, the way real code does."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 
-from tokprune import Votes
+from tokprune import SignalError, Votes
 from tokprune.functional import average_ranks, exact_sum, merge_tokens, top_k
 
 
@@ -95,6 +96,49 @@ class WrongLayers(OverTokens):
 
     def __call__(self, signal):
         yield from signal.cross_attention
+
+
+class ReadsTooManyLayers(OverTokens):
+    """Says that it reads the first layer, and reads all that were captured for anybody."""
+
+    needs: ClassVar = ("cross_attention",)
+    layers_read: ClassVar = {"cross_attention": "first"}
+
+    def __call__(self, signal):
+        for layer in range(len(signal.cross_attention)):
+            with suppress(SignalError):
+                yield signal.cross_attention[layer]
+
+
+class Greedy(OverTokens):
+    """Has every attention captured, and reads none."""
+
+    needs: ClassVar = ("tokens", "self_attention")
+
+
+class AtHome(OverTokens):
+    """Makes its votes on the CPU, wherever it is called."""
+
+    def score(self, signal):
+        return torch.arange(signal.shape[1]).expand(signal.shape).float() * 0 + super().score(signal).cpu()
+
+
+class MixesDevices(OverTokens):
+    """Multiplies by a tensor that it makes on the CPU."""
+
+    def score(self, signal):
+        return super().score(signal) * torch.ones(signal.shape[1])
+
+
+class NeedsClsToBe(OverTokens):
+    """Takes the first voter for [CLS], which not every encoder has."""
+
+    needs: ClassVar = ("encoder_attention",)
+    targets: ClassVar = ("image",)
+
+    def __call__(self, signal):
+        for votes in signal.encoder_attention:
+            yield votes.of_voters(0, 1)
 
 
 class VotersFirst(OverTokens):
@@ -260,6 +304,13 @@ class EmptyIsZero(Adding):
         return total if total.dim() else torch.zeros(1, 1)
 
 
+class CountsAtHome(Adding):
+    """Adds a bonus that it makes on the CPU."""
+
+    def layer(self, votes):
+        return super().layer(votes) + torch.zeros(votes.shape[2])
+
+
 @dataclass(frozen=True)
 class Choosing:
     """A selector that works; the faulty ones change `__call__`."""
@@ -334,6 +385,13 @@ class InPlace(Choosing):
         return super().__call__(scores.sub_(scores.min()), keep)
 
 
+class MaskAtHome(Choosing):
+    """Returns a mask on the CPU."""
+
+    def __call__(self, scores, keep):
+        return super().__call__(scores, keep).cpu()
+
+
 @dataclass(frozen=True)
 class Folding:
     """A reduction that works; the faulty ones change `__call__`."""
@@ -390,3 +448,31 @@ class HalfMean(Folding):
         total = (tokens * size[..., None].to(tokens.dtype)).sum(dim=1, keepdim=True)
         mean = total / size.sum(dim=1).to(tokens.dtype)[:, None, None]
         return torch.where(kept[..., None], mean, tokens), after
+
+
+class FoldsAtHome(Folding):
+    """Returns sizes on the CPU."""
+
+    def __call__(self, tokens, kept, sizes=None):
+        merged, after = merge_tokens(tokens, kept, sizes)
+        return merged, after.cpu()
+
+
+class WantsTokens(Folding):
+    """Wants a signal that is its first argument anyway."""
+
+    wants: ClassVar = ("tokens",)
+
+
+class FoldsBatchWide(Folding):
+    """Folds by the attention of the first image of the batch."""
+
+    conserves: ClassVar = False
+    wants: ClassVar = ("encoder_attention",)
+
+    def __call__(self, tokens, kept, sizes=None, *, encoder_attention):
+        if bool(kept.all()):
+            return tokens, torch.ones_like(kept, dtype=torch.float32) if sizes is None else sizes
+        merged, after = merge_tokens(tokens, kept, sizes)
+        factor = encoder_attention[-1].values[0].sum(dim=0)
+        return (merged * factor[:, None]).to(tokens.dtype), after

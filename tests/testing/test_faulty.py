@@ -16,6 +16,11 @@ FAULTS = [
     ("scorer", faulty.NotANumber, "never NaN or infinite"),
     ("scorer", faulty.Undeclared, "reads only signals in its `needs`"),
     ("scorer", faulty.WrongLayers, "only layers in its `layers_read`"),
+    ("scorer", faulty.ReadsTooManyLayers, "also where others were captured"),
+    ("scorer", faulty.Greedy, "reads every signal in its `needs`"),
+    ("scorer", faulty.AtHome, "on the device that the signal is on"),
+    ("scorer", faulty.MixesDevices, "on the device that the signal is on"),
+    ("scorer", faulty.NeedsClsToBe, "equal tokens score the same"),
     ("scorer", faulty.VotersFirst, "a vote for every target token"),
     ("scorer", faulty.RawTensor, "gives `Votes`"),
     ("scorer", faulty.Silent, "gives `Votes`, at least one"),
@@ -36,6 +41,8 @@ FAULTS = [
     ("aggregator", faulty.ReadsTwice, "one finite float32 or float64 number per token"),
     ("aggregator", faulty.WeightsNormalised, "Voters who all weigh 1"),
     ("aggregator", faulty.EmptyIsZero, "gets no votes at all raises a ValueError"),
+    ("aggregator", faulty.CountsAtHome, "on the device that the votes are on"),
+    ("selector", faulty.MaskAtHome, "on the device that the scores are on"),
     ("selector", faulty.OneTooMany, "exactly as many tokens of every image as `keep` says"),
     ("selector", faulty.Indices, "returns a bool mask"),
     ("selector", faulty.Numbers, "returns a bool mask"),
@@ -49,6 +56,9 @@ FAULTS = [
     ("reduction", faulty.SecretlyScales, "returns the kept tokens bit for bit"),
     ("reduction", faulty.ShortensItself, "in the shape and type they came in"),
     ("reduction", faulty.HalfMean, "reduced like their float32 copies"),
+    ("reduction", faulty.FoldsAtHome, "on the device that the tokens are on"),
+    ("reduction", faulty.WantsTokens, "names the signals it `wants`"),
+    ("reduction", faulty.FoldsBatchWide, "do not depend on the other images"),
 ]
 
 

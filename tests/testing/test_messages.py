@@ -1,13 +1,15 @@
 """A failed check reads like a sentence: component, law, example, remedy."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import pytest
 import torch
 
 from tokprune import UnknownNameError, Votes, scorers
-from tokprune.testing import check_component, check_scorer, check_selector
+from tokprune.functional import top_k
+from tokprune.testing import check_component, check_reduction, check_scorer, check_selector
 from tokprune.testing.failures import close, same, shown
 
 from . import faulty
@@ -41,6 +43,39 @@ def test_an_error_inside_a_component_is_passed_on_as_the_cause():
 
 
 @dataclass(frozen=True)
+class ByPlace:
+    """Scores places, and does not say so."""
+
+    needs: ClassVar = ("tokens",)
+
+    def __call__(self, signal):
+        places = torch.arange(signal.shape[1], device=signal.tokens.device)
+        yield Votes(places.float().expand(signal.shape)[:, None])
+
+
+@dataclass(frozen=True)
+class FirstOnes:
+    """Keeps the first tokens, and says so."""
+
+    uniform: ClassVar = True
+    by_position: ClassVar = True
+
+    def __call__(self, scores, keep):
+        return top_k(torch.zeros_like(scores), keep)
+
+
+@dataclass(frozen=True)
+class Fading(faulty.Folding):
+    """Forgets half of what it changes, and says so."""
+
+    conserves: ClassVar = False
+
+    def __call__(self, tokens, kept, sizes=None):
+        merged, after = super().__call__(tokens, kept, sizes)
+        return torch.where(kept.all(dim=1)[:, None, None], tokens, merged / 2), after
+
+
+@dataclass(frozen=True)
 class SaysLittle:
     """A scorer without an aggregator of its own."""
 
@@ -62,8 +97,17 @@ def test_a_class_in_place_of_an_object_is_said_so():
 
 
 def test_a_scorer_by_place_is_told_about_the_option():
-    assert "by_position=True" in message_of(check_scorer, scorers.First())
-    check_scorer(scorers.First(), by_position=True)
+    assert "by_position=True" in message_of(check_scorer, ByPlace())
+    check_scorer(ByPlace(), by_position=True)
+
+
+def test_a_component_can_say_itself_that_it_looks_at_places():
+    check_scorer(scorers.First())
+    assert "by_position=True" in message_of(partial(check_scorer, by_position=False), scorers.First())
+    check_selector(FirstOnes())
+    assert "the choice goes with them" in message_of(partial(check_selector, by_position=False), FirstOnes())
+    check_reduction(Fading())
+    assert "the sum of the tokens" in message_of(partial(check_reduction, conserves=True), Fading())
 
 
 def test_a_scorer_may_leave_its_aggregator_open():

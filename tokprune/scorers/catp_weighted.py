@@ -39,6 +39,7 @@ class CatpWeighted:
     weighting: Literal["softmax", "share"] = "softmax"
 
     needs: ClassVar[tuple[str, ...]] = ("cross_attention", "encoder_attention")
+    targets: ClassVar[tuple[str, ...]] = ("query",)  # the voters, which are weighed, have to be image tokens
     aggregator: ClassVar[str] = "borda"
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ class First:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("tokens",)
+    by_position: ClassVar[bool] = True
     aggregator: ClassVar[str] = "sum"
 
     def __call__(self, signal: Signal) -> Iterator[Votes]:

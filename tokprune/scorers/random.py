@@ -31,6 +31,7 @@ class Random:
     seed: int = 0
 
     needs: ClassVar[tuple[str, ...]] = ("tokens",)
+    by_position: ClassVar[bool] = True
     aggregator: ClassVar[str] = "sum"
 
     def __call__(self, signal: Signal) -> Iterator[Votes]:

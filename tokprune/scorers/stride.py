@@ -27,6 +27,7 @@ class Stride:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("tokens",)
+    by_position: ClassVar[bool] = True
     aggregator: ClassVar[str] = "sum"
 
     def __call__(self, signal: Signal) -> Iterator[Votes]:

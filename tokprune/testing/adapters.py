@@ -18,7 +18,7 @@ from tokprune.observe import observe
 from tokprune.reductions import Prune
 from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal
 from tokprune.testing import components
-from tokprune.testing.failures import Violation, check_laws, same, shown
+from tokprune.testing.failures import Law, Violation, check_all, same, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,12 @@ def check_adapter(adapter: Adapter, model: nn.Module, inputs: Mapping[str, Any])
     Raises:
         AssertionError: the first law that is broken, in words.
     """
-    check_laws("adapter", adapter, LAWS, Case(model, inputs))
+    check_all(laws(adapter, model, inputs))
+
+
+def laws(adapter: Adapter, model: nn.Module, inputs: Mapping[str, Any]) -> list[Law]:
+    """The laws of adapters, for this one."""
+    return [Law("adapter", adapter, law, (Case(model, inputs),)) for law in LAWS]
 
 
 def knows_its_model(adapter: Any, case: Case) -> None:

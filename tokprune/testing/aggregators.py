@@ -10,7 +10,8 @@ from torch import Tensor
 from tokprune.interfaces import Aggregator
 from tokprune.testing import components
 from tokprune.testing.electorates import Electorate, changed, described, electorates, large_electorate
-from tokprune.testing.failures import Violation, check_laws, close, same, shown
+from tokprune.testing.elsewhere import Move, try_elsewhere
+from tokprune.testing.failures import Law, Violation, check_all, close, same, shown
 from tokprune.votes import Votes
 
 
@@ -27,7 +28,12 @@ def check_aggregator(aggregator: Aggregator) -> None:
         >>> from tokprune.aggregators import Borda
         >>> check_aggregator(Borda())
     """
-    check_laws("aggregator", aggregator, LAWS)
+    check_all(laws(aggregator))
+
+
+def laws(aggregator: Aggregator) -> list[Law]:
+    """The laws of aggregators, for this one."""
+    return [Law("aggregator", aggregator, law) for law in LAWS]
 
 
 def scores_of(aggregator: Aggregator, electorate: Electorate) -> Tensor:
@@ -157,6 +163,18 @@ def counts_in_float32(aggregator: Any) -> None:
                 )
 
 
+def stays_on_the_device(aggregator: Any) -> None:
+    """An aggregator makes its scores on the device that the votes are on."""
+    for electorate in list(electorates())[-2:]:
+
+        def scores(move: Move, electorate: Electorate = electorate) -> list[Tensor]:
+            weights = [None if v.weights is None else move(v.weights) for v in electorate]
+            moved = zip(electorate, weights, strict=True)
+            return [scores_of(aggregator, tuple(Votes(move(v.values), w, layer=v.layer) for v, w in moved))]
+
+        try_elsewhere(scores)
+
+
 LAWS = (
     *components.LAWS,
     gives_one_score_per_token,
@@ -169,5 +187,6 @@ LAWS = (
     listens_to_the_voters,
     equal_weights_change_nothing,
     counts_in_float32,
+    stays_on_the_device,
 )
 """The laws of aggregators, in the order they are checked."""

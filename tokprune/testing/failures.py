@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -13,21 +14,53 @@ class Violation(Exception):
     """A component broke the law that is being checked; the message shows the example."""
 
 
-def check_laws(kind: str, component: object, laws: Iterable[Callable[..., None]], *context: Any) -> None:
-    """Check every law on `component`, in order. A law is a function whose docstring is the law in words.
+@dataclass(frozen=True, eq=False)
+class Law:
+    """One law, to be checked on one component.
 
-    Raises:
-        AssertionError: the first law that is broken, in words, with the example that broke it.
+    Attributes:
+        kind: what the component is.
+        component: the object.
+        function: raises `Violation` if the law is broken; its docstring is the law in words.
+        context: what the function gets besides the component.
     """
-    for law in laws:
-        sentence = (inspect.getdoc(law) or law.__name__).partition("\n")[0].rstrip(".")
-        head = f"{kind} {_named(component)} breaks a law: {sentence}."
+
+    kind: str
+    component: object
+    function: Callable[..., None]
+    context: tuple[Any, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The law in a few words parted by hyphens."""
+        return self.function.__name__.replace("_", "-")
+
+    @property
+    def sentence(self) -> str:
+        """The law in words."""
+        return (inspect.getdoc(self.function) or self.name).partition("\n")[0].rstrip(".") + "."
+
+    def check(self) -> None:
+        """Raise an `AssertionError` if the law is broken: the law in words, and the example that broke it."""
+        __tracebackhide__ = True  # pytest then shows the message, not this
+        head = f"{self.kind} {_named(self.component)} breaks a law: {self.sentence}"
         try:
-            law(component, *context)
+            self.function(self.component, *self.context)
         except Violation as broken:
             raise AssertionError(f"{head}\n{broken}") from None
         except Exception as error:
             raise AssertionError(f"{head}\nIt raised {type(error).__name__}: {error}") from error
+
+
+def check_all(laws: Iterable[Law]) -> None:
+    """Check laws in order.
+
+    Raises:
+        AssertionError: the first law that is broken, in words, with the example that broke it.
+    """
+    __tracebackhide__ = True
+    for law in laws:
+        law.check()
 
 
 def shown(value: object, limit: int = 160) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from tokprune.layers import Layers
 from tokprune.registry import default_registry
 from tokprune.signal import SIGNAL_NAMES
 from tokprune.testing import components
-from tokprune.testing.failures import Violation, check_laws, close, same, shown
+from tokprune.testing.elsewhere import Move, try_elsewhere
+from tokprune.testing.failures import Law, Violation, check_all, close, same, shown
 from tokprune.testing.observations import Observation, Target, large_observation, observations
 from tokprune.votes import Votes
 
@@ -24,25 +25,32 @@ from tokprune.votes import Votes
 class Setting:
     """What a scorer is tried on."""
 
-    layers: int = 4
-    target: Target = "query"
-    by_position: bool = False
+    layers: int
+    targets: tuple[Target, ...]
+    by_position: bool
 
     def observations(self) -> list[Observation]:
-        """The observations, the smallest first."""
-        return list(observations(self.layers, self.target))
+        """The observations, for each target the smallest first."""
+        return [observed for target in self.targets for observed in observations(self.layers, target)]
+
+    def large(self) -> list[Observation]:
+        """Observations of numbers that half precision cannot add up."""
+        return [large_observation(self.layers, target) for target in self.targets]
 
 
-def check_scorer(scorer: Scorer, *, layers: int = 4, target: Target | None = None, by_position: bool = False) -> None:
+def check_scorer(
+    scorer: Scorer, *, layers: int = 4, target: Target | None = None, by_position: bool | None = None
+) -> None:
     """Check that a scorer keeps the contract: everything that pruning a real model relies on.
 
     Args:
         scorer: the object, with its options.
         layers: how many layers the made-up models have; more than the highest layer index that `scorer` reads.
-        target: the target that it is meant for, "query" or "image"; None takes the first of its own `targets`, and
-            "query" if it names none.
+        target: the target that it is meant for, "query" or "image"; None tries its own `targets`, and both if it
+            names none.
         by_position: True for a scorer that looks at where a token stands (first, stride), so that other tokens in
-            the same places get other votes; it is then not asked to follow the tokens when they change places.
+            the same places get other votes; it is then not asked to follow the tokens when they change places. None:
+            what its attribute `by_position` says, and False without one.
 
     Raises:
         AssertionError: the first law that is broken, in words, with the smallest example found.
@@ -51,21 +59,31 @@ def check_scorer(scorer: Scorer, *, layers: int = 4, target: Target | None = Non
         >>> from tokprune.scorers import L2Norm
         >>> check_scorer(L2Norm())
     """
-    own: tuple[Target, ...] = getattr(scorer, "targets", ("query",))
-    check_laws("scorer", scorer, LAWS, Setting(layers, target or own[0], by_position))
+    check_all(laws(scorer, layers=layers, target=target, by_position=by_position))
 
 
-def votes_of(scorer: Scorer, observed: Observation) -> list[Votes]:
-    """The votes that a scorer gives when it is offered what it declares and nothing else."""
-    layers_read: Mapping[str, Layers] | None = getattr(scorer, "layers_read", None)
+def laws(
+    scorer: Scorer, *, layers: int = 4, target: Target | None = None, by_position: bool | None = None
+) -> list[Law]:
+    """The laws of scorers, for this one."""
+    own: tuple[Target, ...] = getattr(scorer, "targets", get_args(Target))
+    placed = bool(getattr(scorer, "by_position", False)) if by_position is None else by_position
+    setting = Setting(layers, own if target is None else (target,), placed)
+    return [Law("scorer", scorer, law, (setting,)) for law in LAWS]
+
+
+def votes_of(scorer: Scorer, observed: Observation, layers_read: Mapping[str, Layers] | None = None) -> list[Votes]:
+    """The votes that a scorer gives when it is offered what it declares and nothing else (or these layers)."""
+    if layers_read is None:
+        layers_read = getattr(scorer, "layers_read", None)
     with torch.no_grad():
         return list(scorer(observed.signal(tuple(scorer.needs), layers_read)))
 
 
-def scores_of(scorer: Scorer, observed: Observation) -> Tensor:
+def scores_of(scorer: Scorer, observed: Observation, layers_read: Mapping[str, Layers] | None = None) -> Tensor:
     """Scores by the scorer's own aggregator, which is "sum" unless it says otherwise."""
     aggregator = default_registry().create("aggregator", getattr(scorer, "aggregator", "sum"))
-    scores: Tensor = aggregator(votes_of(scorer, observed))
+    scores: Tensor = aggregator(votes_of(scorer, observed, layers_read))
     return scores
 
 
@@ -84,6 +102,29 @@ def reads_what_it_declares(scorer: Any, setting: Setting) -> None:
             votes_of(scorer, observed)
         except SignalError as error:
             raise Violation(f"On {observed}: {error}") from error
+
+
+def keeps_to_its_layers(scorer: Any, setting: Setting) -> None:
+    """A scorer reads the layers in its `layers_read` also where others were captured for another component."""
+    for observed in setting.observations():
+        scores, more = scores_of(scorer, observed), scores_of(scorer, observed, layers_read={})
+        if not same(more, scores):
+            raise Violation(
+                f"On {observed} the scores are {shown(scores)}, and {shown(more)} where all layers were captured; "
+                "choose with tokprune.layers.pick_layers."
+            )
+
+
+def reads_all_it_declares(scorer: Any, setting: Setting) -> None:
+    """A scorer reads every signal in its `needs`: what nobody reads is captured for nothing."""
+    read: set[str] = set()
+    for observed in setting.observations():
+        signal = observed.signal(tuple(scorer.needs), getattr(scorer, "layers_read", None))
+        list(scorer(signal))
+        read |= signal.read
+    unread = sorted(set(scorer.needs) - read)
+    if unread:
+        raise Violation(f"Its `needs` name {', '.join(map(repr, unread))}, which it never reads; take that out.")
 
 
 def votes_have_the_right_shape(scorer: Any, setting: Setting) -> None:
@@ -105,9 +146,8 @@ def votes_have_the_right_shape(scorer: Any, setting: Setting) -> None:
 
 def votes_are_finite(scorer: Any, setting: Setting) -> None:
     """Votes are floating-point numbers, never NaN or infinite, in float32, bfloat16 and float16."""
-    large = large_observation(setting.layers, setting.target)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        for observed in (*setting.observations(), large):
+        for observed in (*setting.observations(), *setting.large()):
             cast = observed.to(dtype)
             for layer in votes_of(scorer, cast):
                 values = layer.values
@@ -180,7 +220,7 @@ def follows_the_tokens(scorer: Any, setting: Setting) -> None:
 def counts_in_float32(scorer: Any, setting: Setting) -> None:
     """A half-precision signal is scored like its float32 copy: nothing is computed in half precision."""
     for dtype in (torch.bfloat16, torch.float16):
-        for observed in (*setting.observations(), large_observation(setting.layers, setting.target)):
+        for observed in (*setting.observations(), *setting.large()):
             half = observed.to(dtype)
             found, expected = scores_of(scorer, half), scores_of(scorer, half.to(torch.float32))
             if not close(found, expected, 1e-4):
@@ -188,6 +228,16 @@ def counts_in_float32(scorer: Any, setting: Setting) -> None:
                     f"On {half} the scores are {shown(found)}, on the same numbers in float32 {shown(expected)}; "
                     "begin with `.float()`."
                 )
+
+
+def stays_on_the_device(scorer: Any, setting: Setting) -> None:
+    """A scorer makes its votes on the device that the signal is on."""
+    for observed in setting.observations()[-1:]:
+
+        def values(move: Move, observed: Observation = observed) -> list[Tensor]:
+            return [votes.values for votes in votes_of(scorer, observed.changed(move))]
+
+        try_elsewhere(values)
 
 
 LAWS = (
@@ -202,5 +252,8 @@ LAWS = (
     images_do_not_matter_to_each_other,
     follows_the_tokens,
     counts_in_float32,
+    reads_all_it_declares,
+    keeps_to_its_layers,
+    stays_on_the_device,
 )
 """The laws of scorers, in the order they are checked."""

@@ -11,20 +11,21 @@ from torch import Tensor
 from tokprune.interfaces import Selector
 from tokprune.keep import Keep, keep_count
 from tokprune.testing import components
-from tokprune.testing.failures import Violation, check_laws, same, shown
+from tokprune.testing.elsewhere import try_elsewhere
+from tokprune.testing.failures import Law, Violation, check_all, same, shown
 from tokprune.testing.observations import Observation, observations
 
 KEEPS: tuple[Keep, ...] = (1, 0.1, 0.5, 1.0)
 """The keeps that every case is tried with."""
 
 
-def check_selector(selector: Selector, *, by_position: bool = False) -> None:
+def check_selector(selector: Selector, *, by_position: bool | None = None) -> None:
     """Check that a selector returns a usable choice of tokens, and the same one whatever else is in the batch.
 
     Args:
         selector: the object, with its options.
         by_position: True for a selector that looks at where a token stands; it is then not asked to follow the
-            tokens when they change places.
+            tokens when they change places. None: what its attribute `by_position` says, and False without one.
 
     Raises:
         AssertionError: the first law that is broken, in words, with the smallest example found.
@@ -33,7 +34,13 @@ def check_selector(selector: Selector, *, by_position: bool = False) -> None:
         >>> from tokprune.selectors import TopK
         >>> check_selector(TopK())
     """
-    check_laws("selector", selector, LAWS, by_position)
+    check_all(laws(selector, by_position=by_position))
+
+
+def laws(selector: Selector, *, by_position: bool | None = None) -> list[Law]:
+    """The laws of selectors, for this one."""
+    own = bool(getattr(selector, "by_position", False))
+    return [Law("selector", selector, law, (own if by_position is None else by_position,)) for law in LAWS]
 
 
 def cases(dtype: torch.dtype = torch.float32) -> Iterator[tuple[Observation, Tensor]]:
@@ -165,6 +172,12 @@ def follows_the_tokens(selector: Any, by_position: bool) -> None:
                 )
 
 
+def stays_on_the_device(selector: Any, by_position: bool) -> None:
+    """A selector makes its mask on the device that the scores are on."""
+    observed, scores = list(cases())[-3]
+    try_elsewhere(lambda move: [kept_of(selector, observed.changed(move), move(scores), 0.5)])
+
+
 LAWS = (
     *components.LAWS,
     returns_a_mask,
@@ -175,5 +188,6 @@ LAWS = (
     same_choice_twice,
     images_do_not_matter_to_each_other,
     follows_the_tokens,
+    stays_on_the_device,
 )
 """The laws of selectors, in the order they are checked."""
