@@ -42,5 +42,9 @@ class PluginError(TokpruneError, RuntimeError):
     """An installed plugin is broken or conflicts with another one."""
 
 
+class PluginConflictError(PluginError):
+    """Two distributions register the same name, and somebody has to choose."""
+
+
 class PluginWarning(UserWarning):
     """An installed plugin could not be loaded and was skipped."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,11 +41,45 @@ def builtin_plugin() -> Plugin:
     return Plugin("builtin", builtin, "tokprune", version("tokprune"))
 
 
+def skip_plugin(message: str, error: Exception) -> None:
+    """Warn that a plugin is skipped because of `error`; in strict mode raise a `PluginError` instead."""
+    if os.environ.get("TOKPRUNE_STRICT_PLUGINS", "") not in ("", "0"):
+        raise PluginError(message) from error
+    warnings.warn(message, PluginWarning, stacklevel=3)
+
+
+def plugins_of(distribution: str) -> Iterator[Plugin]:
+    """Load the plugins of one distribution, whatever the environment variables say.
+
+    Raises:
+        PluginError: it is not installed, it has no entry point in group `tokprune`, or it cannot be loaded.
+    """
+    points = [point for point in entry_points(group=GROUP) if _same(_distribution(point)[0], distribution)]
+    if not points:
+        raise PluginError(
+            f"no installed distribution called {distribution!r} has an entry point in group {GROUP!r}; those that have "
+            f"one: {', '.join(plugin_distributions()) or 'none'}"
+        )
+    for point in sorted(points, key=lambda point: point.name):
+        try:
+            module = point.load()
+        except Exception as error:
+            raise PluginError(
+                f"plugin {point.name!r} of distribution {distribution!r} could not be loaded "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        yield Plugin(point.name, module, *_distribution(point))
+
+
+def plugin_distributions() -> list[str]:
+    """Names of the installed distributions with an entry point in group `tokprune`, sorted."""
+    return sorted({_distribution(point)[0] for point in entry_points(group=GROUP)})
+
+
 def installed_plugins() -> Iterator[Plugin]:
     """Load every installed plugin; one that fails is skipped with one `PluginWarning`, or raises in strict mode."""
     listed = os.environ.get("TOKPRUNE_PLUGINS")
     wanted = None if listed is None else {name.strip() for name in listed.split(",") if name.strip()}
-    strict = os.environ.get("TOKPRUNE_STRICT_PLUGINS", "") not in ("", "0")
     found = sorted(entry_points(group=GROUP), key=lambda point: point.name)
     for point in found:
         if wanted is not None and point.name not in wanted:
@@ -52,13 +87,11 @@ def installed_plugins() -> Iterator[Plugin]:
         try:
             module = point.load()
         except Exception as error:
-            message = (
+            skip_plugin(
                 f"plugin {point.name!r} of distribution {_distribution(point)[0]!r} could not be loaded "
-                f"({type(error).__name__}: {error}); its components are not available"
+                f"({type(error).__name__}: {error}); its components are not available",
+                error,
             )
-            if strict:
-                raise PluginError(message) from error
-            warnings.warn(message, PluginWarning, stacklevel=2)
             continue
         yield Plugin(point.name, module, *_distribution(point))
     missing = sorted((wanted or set()) - {point.name for point in found})
@@ -66,6 +99,11 @@ def installed_plugins() -> Iterator[Plugin]:
         raise PluginError(
             f"TOKPRUNE_PLUGINS names {missing}, but the installed plugins are {[point.name for point in found]}"
         )
+
+
+def _same(name: str, other: str) -> bool:
+    """Whether two spellings name one distribution: case, hyphens, underscores and full stops do not count."""
+    return re.sub(r"[-_.]+", "-", name).lower() == re.sub(r"[-_.]+", "-", other).lower()
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:

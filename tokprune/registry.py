@@ -7,15 +7,15 @@ import difflib
 import fnmatch
 import functools
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pluggy
 
 from tokprune import hookspecs
-from tokprune.errors import InvalidValueError, PluginError, UnknownNameError
-from tokprune.plugins import Plugin, builtin_plugin, installed_plugins
+from tokprune.errors import InvalidValueError, PluginConflictError, PluginError, UnknownNameError
+from tokprune.plugins import Plugin, builtin_plugin, installed_plugins, skip_plugin
 from tokprune.specs import NAME, format_spec, parse_spec
 
 KINDS = ("scorer", "aggregator", "selector", "reduction", "adapter")
@@ -61,15 +61,38 @@ class Registry:
         self._manager.add_hookspecs(hookspecs)
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
         for plugin in plugins:
-            try:
-                self._manager.register(plugin.module, name=plugin.origin)
-                self._manager.check_pending()
-            except (ValueError, pluggy.PluginValidationError) as error:
-                raise PluginError(f"{plugin.origin}: {error}") from error
-            self._collect(plugin)
+            self.add(plugin)
 
-    def _collect(self, plugin: Plugin) -> None:
+    def add(self, plugin: Plugin) -> None:
+        """Register what a plugin brings: all of it, or nothing.
+
+        Raises:
+            PluginConflictError: a name is taken by another distribution.
+            PluginError: the plugin registers something unusable, or nothing at all.
+        """
+        try:
+            self._manager.register(plugin.module, name=plugin.origin)
+        except (ValueError, pluggy.PluginValidationError) as error:
+            raise PluginError(f"{plugin.origin}: {error}") from error
+        try:
+            self._manager.check_pending()
+            entries = list(self._collect(plugin))
+            for entry in entries:
+                self._check(plugin.origin, entry)
+        except BaseException as error:
+            self._manager.unregister(name=plugin.origin)
+            if isinstance(error, pluggy.PluginValidationError):
+                raise PluginError(f"{plugin.origin}: {error}") from error
+            raise
+        for entry in entries:
+            self._entries[entry.kind][entry.name] = entry
+
+    def _collect(self, plugin: Plugin) -> Iterator[Entry]:
         where = plugin.origin
+        if not self._manager.get_hookcallers(plugin.module):
+            raise PluginError(
+                f"{where} registers nothing; write @tokprune.hookimpl above functions such as register_scorers()"
+            )
         for kind in KINDS:
             hook = getattr(self._manager.hook, f"register_{kind}s")
             for implementation in hook.get_hookimpls():
@@ -82,20 +105,19 @@ class Registry:
                 if not isinstance(components, Mapping):
                     raise PluginError(f"{where}: register_{kind}s must return a mapping name -> class")
                 for name, cls in components.items():
-                    self._add(where, Entry(name, kind, cls, plugin.distribution, plugin.version))
+                    yield Entry(name, kind, cls, plugin.distribution, plugin.version)
 
-    def _add(self, where: str, entry: Entry) -> None:
+    def _check(self, where: str, entry: Entry) -> None:
         if not isinstance(entry.name, str) or not NAME.fullmatch(entry.name):
             raise PluginError(f"{where}: {entry.name!r} is not a name; use lower-case words parted by hyphens")
         if not isinstance(entry.cls, type):
             raise PluginError(f"{where}: {entry.kind} {entry.name!r} must be a class, got {entry.cls!r}")
         other = self._entries[entry.kind].get(entry.name)
         if other is not None:
-            raise PluginError(
+            raise PluginConflictError(
                 f"{entry.kind} {entry.name!r} is registered by two distributions, {other.distribution!r} and "
                 f"{entry.distribution!r}; uninstall one, or choose with TOKPRUNE_PLUGINS"
             )
-        self._entries[entry.kind][entry.name] = entry
 
     def entries(self, kind: str, pattern: str = "*") -> list[Entry]:
         """Registered components of a kind whose name matches a shell-style pattern, sorted by name."""
@@ -163,5 +185,19 @@ class Registry:
 
 @functools.cache
 def default_registry() -> Registry:
-    """The registry of everything installed. Loaded on first use; `default_registry.cache_clear()` reloads."""
-    return Registry([builtin_plugin(), *installed_plugins()])
+    """The registry of everything installed. Loaded on first use; `default_registry.cache_clear()` reloads.
+
+    A plugin that cannot be used is skipped with one `PluginWarning`, or raises in strict mode; see `tokprune.plugins`.
+
+    Raises:
+        PluginConflictError: two distributions register one name.
+    """
+    registry = Registry([builtin_plugin()])
+    for plugin in installed_plugins():
+        try:
+            registry.add(plugin)
+        except PluginConflictError:
+            raise
+        except PluginError as error:
+            skip_plugin(f"{error}; none of its components are available", error)
+    return registry

@@ -15,6 +15,7 @@ ERRORS = {
     "UnsupportedCallError": RuntimeError,
     "BackendError": RuntimeError,
     "PluginError": RuntimeError,
+    "PluginConflictError": RuntimeError,
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import tokprune
 from tokprune import PluginError, PluginWarning, UnknownNameError
-from tokprune.plugins import installed_plugins
+from tokprune.plugins import builtin_plugin, installed_plugins, plugin_distributions, plugins_of
 from tokprune.registry import Registry, default_registry
 
 GOOD = """
@@ -157,3 +157,84 @@ def test_a_registry_of_ones_own_needs_no_installation(install):
     install("my-scorers", GOOD)
     assert "mine" not in Registry([]).names("scorer")
     assert "mine" in Registry(load().values()).names("scorer")
+
+
+NO_HOOK = """
+def register_scorers():
+    return {}
+"""
+RAISES = """
+import tokprune
+
+@tokprune.hookimpl
+def register_aggregators():
+    return {"half-done": dict}
+
+@tokprune.hookimpl
+def register_scorers():
+    raise KeyError("oops")
+"""
+NEW_HOOK = """
+import tokprune
+
+@tokprune.hookimpl
+def register_backends():
+    return {}
+"""
+BAD_NAME = """
+import tokprune
+
+@tokprune.hookimpl
+def register_scorers():
+    return {"fine": dict, "Not Fine": dict}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (NO_HOOK, "registers nothing; write @tokprune.hookimpl"),
+        (RAISES, "register_scorers raised KeyError: 'oops'"),
+        (NEW_HOOK, "register_backends"),
+        (BAD_NAME, "'Not Fine' is not a name"),
+    ],
+)
+def test_a_plugin_that_registers_badly_is_skipped_as_a_whole_and_the_others_work(install, code, reason):
+    install("broken-dist", code)
+    install("my-scorers", GOOD)
+    with pytest.warns(PluginWarning, match=f"(?s)'broken-dist'.*{reason}.*none of its components") as caught:
+        assert "mine" in tokprune.list_scorers()
+    assert len(caught) == 1
+    assert "fine" not in tokprune.list_scorers()
+    assert "half-done" not in tokprune.list_aggregators()
+
+
+def test_strict_mode_raises_for_a_plugin_that_registers_badly(install, monkeypatch):
+    install("broken-dist", RAISES)
+    monkeypatch.setenv("TOKPRUNE_STRICT_PLUGINS", "1")
+    with pytest.raises(PluginError, match="'broken-dist'"):
+        tokprune.list_scorers()
+
+
+def test_a_conflict_is_an_error_of_its_own_and_changes_nothing(install):
+    install("my-scorers", GOOD)
+    install("other-scorers", GOOD + "\n@tokprune.hookimpl\ndef register_selectors():\n    return {'chosen': Mine}\n")
+    registry = Registry([builtin_plugin()])
+    mine, other = load().values()
+    registry.add(mine)
+    with pytest.raises(tokprune.PluginConflictError):
+        registry.add(other)
+    assert registry.entry("scorer", "mine").distribution == "my-scorers"
+    assert "chosen" not in registry.names("selector")
+
+
+def test_the_plugins_of_one_distribution_are_loaded_whatever_the_environment_says(install, monkeypatch):
+    install("my-scorers", GOOD)
+    install("broken-dist", "1 / 0")
+    monkeypatch.setenv("TOKPRUNE_PLUGINS", "")
+    assert [plugin.distribution for plugin in plugins_of("My_Scorers")] == ["my-scorers"]
+    with pytest.raises(PluginError, match=r"'broken-dist' could not be loaded \(ZeroDivisionError"):
+        list(plugins_of("broken-dist"))
+    with pytest.raises(PluginError, match=r"'nobody'.*those that have one: .*my-scorers"):
+        list(plugins_of("nobody"))
+    assert {"my-scorers", "broken-dist"} <= set(plugin_distributions())
