@@ -2,7 +2,7 @@
 
 import torch
 
-from .prompts import BOS
+from tokprune.testing.tiny_blip2 import BOS
 
 NEW = 5
 MODES = {

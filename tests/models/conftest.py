@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
+from tokprune.testing.tiny_blip2 import LANGUAGE_MODELS, prompts, tiny_blip2
+
 from .calls import generate, logits
-from .prompts import prompts
-from .tiny_blip2 import LANGUAGE_MODELS, tiny_blip2
 from .traces import traces
 
 _BUILT = {}

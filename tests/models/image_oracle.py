@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from tokprune.testing.tiny_blip2 import QUERIES, with_attention
+
 from .oracle import best, borda_points, hand_fed, oracle_answer, oracle_logits
-from .tiny_blip2 import QUERIES, with_attention
 
 TOKENS = 16
 """Image tokens of one picture of the tiny models, without [CLS]."""

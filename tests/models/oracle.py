@@ -2,8 +2,9 @@
 
 import torch
 
+from tokprune.testing.tiny_blip2 import IMAGE, QUERIES, with_attention
+
 from .calls import answer, decoder, generate
-from .tiny_blip2 import IMAGE, QUERIES, with_attention
 
 
 def own_attention(model, inputs):

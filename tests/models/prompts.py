@@ -1,34 +1,6 @@
 """Inputs as BLIP-2's processor lays them out: image placeholders, then left padding, then the text."""
 
-import torch
-
-from .tiny_blip2 import IMAGE, PAD, QUERIES
-
-BOS, TEXT = 2, 6
-
-
-def prompts(kind="opt", images=(1, 1), pads=(0, 3), seed=1, lead=0):
-    """One row per entry of `images` (how many it has); row i starts its text after `pads[i]` padding tokens.
-
-    Rows with fewer images than others are filled up with padding in front. `lead` words come before each image.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    ids, mask = [], []
-    for count, padding in zip(images, pads, strict=True):
-        text = torch.randint(10, 90, (TEXT,), generator=generator)
-        text[0] = BOS
-        front = (max(images) - count) * (QUERIES + lead)
-        shown = ([30 + lead] * lead + [IMAGE] * QUERIES) * count
-        row = [PAD[kind]] * front + shown + [PAD[kind]] * padding
-        row += text[: TEXT - padding].tolist()
-        ids.append(row)
-        mask.append([0] * front + [1] * len(shown) + [0] * padding + [1] * (TEXT - padding))
-    return {
-        "pixel_values": torch.randn(sum(images), 3, 16, 16, generator=generator),
-        "input_ids": torch.tensor(ids),
-        "attention_mask": torch.tensor(mask),
-    }
-
+from tokprune.testing.tiny_blip2 import IMAGE
 
 BATCHES = {
     "one row": {"images": (1,), "pads": (0,)},

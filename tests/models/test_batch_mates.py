@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import PAD, prompts
 
 from .calls import answer, generate, logits
 from .keeping import QUERY_SCORERS
-from .prompts import prompts, row_of
-from .tiny_blip2 import PAD
+from .prompts import row_of
 
 ONE_EACH = (1, 1, 1)
 

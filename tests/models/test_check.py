@@ -5,10 +5,9 @@ import torch
 
 import tokprune
 from tokprune import TokpruneError
+from tokprune.testing.tiny_blip2 import PAD, prompts
 
 from .calls import decoder, logits
-from .prompts import prompts
-from .tiny_blip2 import PAD
 from .traces import traces
 
 

@@ -6,10 +6,9 @@ from torch._dynamo.utils import counters
 
 import tokprune
 from tokprune import Policy
+from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 from .calls import logits
-from .prompts import prompts
-from .tiny_blip2 import tiny_blip2
 
 QUERY = Policy(keep=3)
 IMAGE = Policy("received-attention", keep=0.5, target="image")

@@ -10,14 +10,14 @@ import torch
 
 import tokprune
 from tokprune import AdapterError, AlreadyAppliedError, InvalidValueError, Policy, TokpruneError
+from tokprune.testing.tiny_blip2 import prompts, with_attention
 
 from .calls import MODES, answer, decoder, generate, logits
 from .image_oracle import encode, feed, last_layer
 from .oracle import best, borda_points, oracle_answer, oracle_logits
-from .prompts import BATCHES, prompts
+from .prompts import BATCHES
 from .test_removal import Broken, BrokenScorer, call_and_fail
 from .test_threads import run_together
-from .tiny_blip2 import with_attention
 from .traces import hook_count, traces
 
 IMAGE = Policy("received-attention", keep=4, target="image", after=(1, 2))

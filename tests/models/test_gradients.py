@@ -7,11 +7,12 @@ import torch
 
 import tokprune
 from tokprune import UnsupportedCallError
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import logits
 from .keeping import keeping
 from .oracle import hand_fed, some_kept
-from .prompts import answers, prompts
+from .prompts import answers
 
 
 def loss(model, kind, inputs):

@@ -5,13 +5,13 @@ import torch
 from transformers import Blip2ForConditionalGeneration
 
 import tokprune
+from tokprune.testing.tiny_blip2 import IMAGE, QUERIES, prompts, with_attention
 
 from .calls import MODES, answer, forward, generate, logits
 from .image_oracle import answer_by_hand, by_hand, logits_by_hand
 from .oracle import oracle_answer, oracle_logits
-from .prompts import BOS, as_embeddings, prompts, row_of
+from .prompts import as_embeddings, row_of
 from .test_image_keep_all import SCORERS
-from .tiny_blip2 import IMAGE, QUERIES, with_attention
 
 ONE_EACH, PADS = (1, 1, 1), (0, 3, 1)
 STEPS = {"target": "image", "after": (1, 3), "keep": 4}

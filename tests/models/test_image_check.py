@@ -7,9 +7,9 @@ import torch
 
 import tokprune
 from tokprune import AdapterError, TokpruneError
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import decoder, generate, logits
-from .prompts import prompts
 from .test_check import bypass, shapes
 from .traces import hook_count, traces
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 from .calls import logits
-from .prompts import prompts
 from .test_swaps_and_wrappers import compiler  # noqa: F401
-from .tiny_blip2 import tiny_blip2
 from .traces import hook_count
 
 OPTIONS = {"scorer": "received-attention", "keep": 4, "target": "image", "after": 1}

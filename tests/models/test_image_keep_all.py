@@ -4,10 +4,11 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import MODES, generate, logits
 from .image_oracle import TOKENS
-from .prompts import BATCHES, prompts
+from .prompts import BATCHES
 
 AFTER = [None, 1, 2, 3, 0.5, 1.0, (1, 3), (2,), "every"]
 SCORERS = ["received-attention", "self-attention", "l2-norm", "distinct", "random", "first", "stride"]

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import MODES, answer, generate, logits
 from .image_oracle import TOKENS, answer_by_hand, by_hand, first, logits_by_hand, steps
 from .keeping import Keep
 from .oracle import oracle_logits
-from .prompts import BATCHES, prompts
+from .prompts import BATCHES
 
 PLACES = {"1": {1: 4}, "2": {2: 4}, "3": {3: 4}, "(1, 3)": {1: 10, 3: 4}, "every": {1: 12, 2: 8, 3: 4}}
 """Where the encoder is cut, and how many of 16 tokens are left there."""

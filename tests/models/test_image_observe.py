@@ -8,11 +8,10 @@ import torch
 
 import tokprune
 from tokprune import AdapterError, InvalidValueError, UnsupportedCallError
+from tokprune.testing.tiny_blip2 import prompts, with_attention
 
 from .calls import decoder, forward, generate, logits
 from .image_oracle import by_hand
-from .prompts import prompts
-from .tiny_blip2 import with_attention
 from .traces import traces
 
 NEEDS = ("tokens", "encoder_attention", "self_attention", "grid")

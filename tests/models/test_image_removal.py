@@ -9,13 +9,12 @@ import torch
 
 import tokprune
 from tokprune import AlreadyAppliedError, InvalidValueError
+from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 from .calls import decoder, forward, generate, logits
 from .image_oracle import logits_by_hand
-from .prompts import prompts
 from .test_removal import Broken, BrokenScorer, BrokenSelector, ShapelessSelector, call_and_fail
 from .test_threads import greedily, run_together
-from .tiny_blip2 import tiny_blip2
 from .traces import hook_count, same_weights, traces, weights
 
 OPTIONS = {"scorer": "received-attention", "keep": 4, "target": "image"}

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import logits
 from .image_oracle import DEPTH, TOKENS, encode, norms, of_layers, ranked, received
 from .oracle import best
-from .prompts import prompts
 
 IMAGES, COUNT = 3, 5
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import logits
 from .image_oracle import by_hand, norms, received, steps
 from .oracle import oracle_logits
-from .prompts import prompts
 
 FALLING = [
     ({1: 12, 2: 8, 3: 4}, "every"),

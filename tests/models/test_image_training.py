@@ -8,10 +8,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 import tokprune
 from tokprune import UnsupportedCallError
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import decoder, logits
 from .image_oracle import encode, feed, norms
-from .prompts import prompts
 from .test_gradients import checkpointed, gradients, same
 
 RUNS_HOOKS_AGAIN = "__call__" in vars(GradientCheckpointingLayer)

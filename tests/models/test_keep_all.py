@@ -4,10 +4,11 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import MODES, generate, logits
 from .keeping import QUERY_SCORERS
-from .prompts import BATCHES, prompts
+from .prompts import BATCHES
 
 TREATMENTS = [
     {"reduction": reduction, "positions": positions}

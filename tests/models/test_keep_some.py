@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import MODES, answer, generate, logits
 from .keeping import keeping
 from .oracle import catp_kept, hand_fed, oracle_answer, oracle_logits, some_kept
-from .prompts import BATCHES, prompts
+from .prompts import BATCHES
 
 
 @pytest.mark.parametrize("batch", BATCHES)

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import forward, logits
 from .keeping import keeping
 from .oracle import hand_fed, oracle_loss, some_kept
-from .prompts import BATCHES, answers, prompts
+from .prompts import BATCHES, answers
 
 
 @pytest.mark.parametrize("batch", BATCHES)

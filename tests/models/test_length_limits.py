@@ -5,10 +5,11 @@ import torch
 from transformers import GenerationConfig
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import answer, generate
 from .oracle import catp_kept, hand_fed, oracle_answer
-from .prompts import as_embeddings, prompts
+from .prompts import as_embeddings
 
 NEVER = {"eos_token_id": -1}
 """No token ends an answer, so only lengths do."""

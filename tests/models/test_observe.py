@@ -4,11 +4,10 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import QUERIES, prompts, with_attention
 
 from .calls import decoder, logits
 from .oracle import own_attention
-from .prompts import prompts
-from .tiny_blip2 import QUERIES, with_attention
 from .traces import traces
 
 PATHS = {

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 from .calls import MODES, answer, generate, logits
 from .keeping import keeping
 from .oracle import hand_fed, oracle_answer, oracle_logits, own_positions, some_kept
-from .prompts import prompts
 from .test_positions import hidden
 from .test_reductions import real_rows, shorter_rows
-from .tiny_blip2 import tiny_blip2
 
 PADS = {"padded": (0, 3), "without padding": (0, 0)}
 

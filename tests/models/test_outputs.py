@@ -4,12 +4,11 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts, with_attention
 
 from .calls import MODES, answer, decoder, forward, generate, logits
 from .keeping import keeping
 from .oracle import hand_fed, oracle_answer, oracle_logits, some_kept
-from .prompts import prompts
-from .tiny_blip2 import with_attention
 
 
 def implementations(model):

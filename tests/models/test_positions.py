@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import MODES, answer, generate, logits
 from .keeping import keeping
 from .oracle import hand_fed, oracle_answer, oracle_logits, own_positions, some_kept, stays
-from .prompts import BATCHES, as_embeddings, prompts
+from .prompts import BATCHES, as_embeddings
 from .test_reductions import real_rows, shorter_rows
 
 

@@ -5,11 +5,10 @@ import torch
 from transformers import Blip2ForConditionalGeneration
 
 import tokprune
+from tokprune.testing.tiny_blip2 import LANGUAGE_MODELS, prompts, tiny_blip2
 
 from .calls import MODES, answer, generate, logits
 from .oracle import catp_kept, hand_fed, oracle_answer, oracle_logits
-from .prompts import prompts
-from .tiny_blip2 import LANGUAGE_MODELS, tiny_blip2
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

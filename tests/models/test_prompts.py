@@ -4,12 +4,12 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import BOS, IMAGE, QUERIES, prompts
 
 from .calls import MODES, answer, forward, generate, logits
 from .keeping import keeping
 from .oracle import hand_fed, oracle_answer, oracle_logits, some_kept
-from .prompts import BATCHES, BOS, as_embeddings, prompts
-from .tiny_blip2 import IMAGE, QUERIES
+from .prompts import BATCHES, as_embeddings
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import MODES, answer, forward, generate, logits
 from .keeping import keeping
 from .oracle import hand_fed, oracle_answer, oracle_logits, some_kept
-from .prompts import BATCHES, answers, prompts, row_of
+from .prompts import BATCHES, answers, row_of
 
 UNEVEN = {"images": (1, 2, 1), "pads": (0, 1, 3)}
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import answer, generate, logits
 from .keeping import keeping
 from .oracle import features, hand_fed, oracle_answer, oracle_logits, some_kept, stays
-from .prompts import BATCHES, as_embeddings, prompts
+from .prompts import BATCHES, as_embeddings
 
 
 def merged_by_hand(vectors, kept):

@@ -5,10 +5,10 @@ import torch
 
 import tokprune
 from tokprune import UnsupportedCallError
+from tokprune.testing.tiny_blip2 import IMAGE, QUERIES, prompts
 
 from .calls import generate, logits
-from .prompts import as_embeddings, prompts
-from .tiny_blip2 import IMAGE, QUERIES
+from .prompts import as_embeddings
 
 
 def with_placeholders(inputs, counts):

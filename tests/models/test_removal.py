@@ -11,10 +11,9 @@ import torch
 
 import tokprune
 from tokprune import AlreadyAppliedError, InvalidValueError
+from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 from .calls import decoder, generate, logits
-from .prompts import prompts
-from .tiny_blip2 import tiny_blip2
 from .traces import hook_count, same_weights, traces, weights
 
 

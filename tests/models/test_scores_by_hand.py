@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import logits
 from .oracle import best, borda_points, cross_attention, own_attention
-from .prompts import prompts
 
 IMAGES = 6
 

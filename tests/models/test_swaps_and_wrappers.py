@@ -7,10 +7,9 @@ import torch
 
 import tokprune
 from tokprune import AdapterError
+from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 from .calls import generate, logits
-from .prompts import prompts
-from .tiny_blip2 import tiny_blip2
 from .traces import hook_count, traces
 
 QUERY = "qformer.encoder.layer.0.crossattention.attention.query"

@@ -6,9 +6,9 @@ import threading
 import torch
 
 import tokprune
+from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import generate, logits
-from .prompts import prompts
 from .traces import traces
 
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from tokprune.testing.tiny_blip2 import QUERIES, SPREAD, attention_logits, attentions, candidates, prompts
+
 from .calls import logits
 from .oracle import catp_kept, cross_attention, hand_fed, oracle_logits, some_kept
-from .prompts import BATCHES, prompts
-from .tiny_blip2 import QUERIES, SPREAD, attention_logits, attentions, candidates
+from .prompts import BATCHES
 
 
 def test_every_attention_spreads_its_logits_over_the_candidates(model):

@@ -9,10 +9,9 @@ import torch
 import tokprune
 from tokprune import AdapterError, scorers
 from tokprune.functional import merge_tokens, top_k
+from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 from .calls import logits
-from .prompts import prompts
-from .tiny_blip2 import tiny_blip2
 
 
 @pytest.fixture

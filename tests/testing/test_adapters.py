@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import pytest
-from models.prompts import prompts
-from models.tiny_blip2 import tiny_blip2
 
 from tokprune.adapters import Blip2
 from tokprune.testing import check_adapter
+from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,13 @@
 
 import hypothesis
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tokprune
 from tokprune import Signal, Votes
 from tokprune.keep import keep_count
-from tokprune.testing import ballots, keeps, scores, signals, voter_weights, votes
+from tokprune.testing import ballots, keeps, scores, signals, tiny_models, voter_weights, votes
 
 
 def find(strategy, condition):
@@ -55,6 +56,21 @@ def test_every_keep_can_be_kept(keep):
 def test_keeps_are_ratios_and_counts():
     assert find(keeps(7), lambda keep: isinstance(keep, float)) > 0
     assert find(keeps(7), lambda keep: keep == 7) == 7
+
+
+@given(case=tiny_models())
+@settings(max_examples=8)
+def test_tiny_models_can_be_pruned(case):
+    model, inputs = case
+    with tokprune.apply(model, scorer="l2-norm", keep=3) as handle, torch.no_grad():
+        model(**inputs)
+    assert handle.report.counts.tolist() == [3] * inputs["pixel_values"].shape[0]
+
+
+def test_tiny_models_have_one_image_or_several_and_either_kind_of_language_model():
+    assert find(tiny_models(), lambda case: len(case[1]["pixel_values"]) == 1)
+    assert find(tiny_models(), lambda case: len(case[1]["pixel_values"]) == 3)
+    assert find(tiny_models(), lambda case: case[0].config.text_config.model_type == "t5")
 
 
 @given(signal=signals(needs=("tokens", "text")))

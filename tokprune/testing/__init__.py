@@ -5,7 +5,8 @@ A check takes an object and raises an `AssertionError` that names the law it bre
 >>> from tokprune.scorers import CatpVote
 >>> check_scorer(CatpVote(layers="first"))
 
-The strategies (`ballots`, `votes`, `voter_weights`, `scores`, `keeps`, `signals`) need hypothesis; the checks do not.
+The strategies (`ballots`, `votes`, `voter_weights`, `scores`, `keeps`, `signals`, `tiny_models`) need hypothesis; the
+checks do not.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tokprune.testing.scorers import check_scorer
 from tokprune.testing.selectors import check_selector
 
 if TYPE_CHECKING:
-    from tokprune.testing.strategies import ballots, keeps, scores, signals, voter_weights, votes
+    from tokprune.testing.strategies import ballots, keeps, scores, signals, tiny_models, voter_weights, votes
 
 __all__ = [
     "ballots",
@@ -33,6 +34,7 @@ __all__ = [
     "keeps",
     "scores",
     "signals",
+    "tiny_models",
     "voter_weights",
     "votes",
 ]
@@ -40,7 +42,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use: whoever only checks needs no hypothesis.
-    if name not in ("ballots", "keeps", "scores", "signals", "voter_weights", "votes"):
+    if name not in ("ballots", "keeps", "scores", "signals", "tiny_models", "voter_weights", "votes"):
         raise AttributeError(f"module 'tokprune.testing' has no attribute {name!r}")
     try:
         from tokprune.testing import strategies

@@ -1,6 +1,8 @@
-"""Hypothesis strategies: ballots, votes, scores, keeps and signals. The only module here that imports hypothesis."""
+"""Hypothesis strategies: ballots, votes, scores, keeps, signals, tiny models. Only this module imports hypothesis."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -16,6 +18,8 @@ _VOTERS = st.integers(1, 4)
 _TOKENS = st.integers(1, 5)
 _ROWS = st.integers(1, 3)
 _COLUMNS = st.integers(1, 12)
+_LANGUAGE_MODELS = st.sampled_from(["opt", "t5"])
+_IMAGES = st.lists(st.integers(1, 2), min_size=1, max_size=2)
 
 
 @st.composite
@@ -81,6 +85,29 @@ def scores(
     row = st.lists(st.integers(-9 if negative else 0, 9), min_size=count, max_size=count)
     rows = [draw(row) for _ in range(draw(batch))]
     return torch.tensor(rows, dtype=torch.float32).mul(2.0 ** draw(st.integers(-4, 4))).to(dtype)
+
+
+@st.composite
+def tiny_models(
+    draw: st.DrawFn,
+    kinds: st.SearchStrategy[str] = _LANGUAGE_MODELS,
+    images: st.SearchStrategy[list[int]] = _IMAGES,
+) -> tuple[Any, dict[str, Tensor]]:
+    """A tiny random BLIP-2 in eval mode and the keyword arguments of one forward, labels or decoder ids included.
+
+    Args:
+        draw: given by hypothesis.
+        kinds: the language model, "opt" or "t5".
+        images: how many images each row of the batch has.
+    """
+    from tokprune.testing.tiny_blip2 import BOS, prompts, tiny_blip2
+
+    kind, counts, seed = draw(kinds), draw(images), draw(st.integers(0, 7))
+    pads = [draw(st.integers(0, 4)) for _ in counts]
+    inputs = prompts(kind, counts, pads, seed=seed)
+    if kind == "t5":
+        inputs["decoder_input_ids"] = torch.full((len(counts), 2), BOS)
+    return tiny_blip2(kind, seed=seed), inputs
 
 
 def keeps(tokens: int) -> st.SearchStrategy[Keep]:

@@ -1,24 +1,46 @@
-"""Tiny random BLIP-2 models whose attention is far from uniform, so that what they keep is not rounding noise."""
+"""Tiny random BLIP-2 models whose attention is far from uniform, so that what they keep is not rounding noise.
+
+The only module here that imports transformers.
+"""
+
+from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import Blip2Config, Blip2ForConditionalGeneration, LlamaConfig, OPTConfig, T5Config
 
 IMAGE = 5
 """Id of the placeholder that each query token takes in a prompt."""
 QUERIES = 8
+"""Query tokens of each image."""
 PAD = {"opt": 1, "t5": 0, "llama": 0}
+"""Kind of language model -> id of its padding."""
 LANGUAGE_MODELS = ("opt", "t5")
+"""The kinds that transformers' BLIP-2 comes with."""
+BOS, TEXT = 2, 6
+"""First token of every text, and how long it is."""
 SPREAD = 2.0
 """Standard deviation of the attention logits that one voter has for the candidates, before the language model."""
 
 
-def tiny_blip2(kind="opt", attention="sdpa", seed=0, shallow=False):
-    """A random BLIP-2 in eval mode: 17 image tokens, 8 query tokens, 2 cross-attention layers, OPT, T5 or LLaMA.
+def tiny_blip2(kind: str = "opt", attention: str = "sdpa", seed: int = 0, shallow: bool = False) -> Any:
+    """A random BLIP-2 in eval mode: 17 image tokens, 8 query tokens, 2 cross-attention layers.
 
-    `shallow` leaves one layer of each kind: for what takes long, such as compiling.
+    Args:
+        kind: its language model, "opt", "t5" or "llama".
+        attention: attention implementation.
+        seed: of its weights.
+        shallow: leaves one layer of each kind: for what takes long, such as compiling.
+
+    Example:
+        >>> model = tiny_blip2()
+        >>> tuple(model(**prompts()).logits.shape)
+        (2, 14, 99)
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -29,16 +51,16 @@ def tiny_blip2(kind="opt", attention="sdpa", seed=0, shallow=False):
     return model
 
 
-def with_attention(model, attention):
+def with_attention(model: Any, attention: str) -> Any:
     """A copy of `model` with another attention implementation everywhere."""
     twin = copy.deepcopy(model)
     twin.set_attn_implementation(attention)
     return twin
 
 
-def _config(kind, shallow):
+def _config(kind: str, shallow: bool) -> Any:
     depth = 1 if shallow else 3
-    common = {"vocab_size": 99, "eos_token_id": 97, "pad_token_id": PAD[kind]}
+    common: dict[str, Any] = {"vocab_size": 99, "eos_token_id": 97, "pad_token_id": PAD[kind]}
     if kind == "opt":
         text = OPTConfig(
             **common,
@@ -103,7 +125,7 @@ def _config(kind, shallow):
 
 
 @torch.no_grad()
-def _randomise(model, seed):
+def _randomise(model: Any, seed: int) -> None:
     # transformers starts the query tokens at zero (all queries would be one) and everything else far too small.
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -115,7 +137,7 @@ def _randomise(model, seed):
 
 
 @torch.no_grad()
-def _spread_attention(model):
+def _spread_attention(model: Any) -> None:
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(99))
     size = model.config.vision_config.hidden_size
     for name in attentions(model):
@@ -129,25 +151,25 @@ def _spread_attention(model):
             module.query.bias *= factor
 
 
-def attentions(model):
+def attentions(model: Any) -> list[str]:
     """Paths of the attention modules before the language model, in the order in which they run."""
     vision = [f"vision_model.encoder.layers.{i}.self_attn" for i in range(len(model.vision_model.encoder.layers))]
-    qformer = []
+    qformer: list[str] = []
     for index, layer in enumerate(model.qformer.encoder.layer):
         kinds = ("attention", "crossattention") if layer.has_cross_attention else ("attention",)
         qformer += [f"qformer.encoder.layer.{index}.{kind}.attention" for kind in kinds]
     return vision + qformer
 
 
-def candidates(name):
+def candidates(name: str) -> int:
     """Along which dimension of `[batch head query key]` the candidates lie: query tokens query the image tokens."""
     return 2 if "crossattention" in name else 3
 
 
 @torch.no_grad()
-def attention_logits(model, name, images):
+def attention_logits(model: Any, name: str, images: Tensor) -> Tensor:
     """The logits `[batch head query key]` of one attention module, from what enters it."""
-    module, entered = model.get_submodule(name), {}
+    module, entered = model.get_submodule(name), dict[str, Any]()
     hook = module.register_forward_pre_hook(
         lambda _, args, kwargs: entered.update(kwargs, hidden_states=kwargs.get("hidden_states", (*args, None)[0])),
         with_kwargs=True,
@@ -160,4 +182,40 @@ def attention_logits(model, name, images):
     else:
         query, key = module.query(own), module.key(own if other is None else other)
     query, key = (side.unflatten(-1, (4, 8)).transpose(1, 2) for side in (query, key))
-    return query @ key.transpose(2, 3) * 8**-0.5
+    logits: Tensor = query @ key.transpose(2, 3) * 8**-0.5
+    return logits
+
+
+def prompts(
+    kind: str = "opt", images: Sequence[int] = (1, 1), pads: Sequence[int] = (0, 3), seed: int = 1, lead: int = 0
+) -> dict[str, Tensor]:
+    """Inputs of a tiny BLIP-2 as its processor lays them out: image placeholders, then left padding, then the text.
+
+    Rows with fewer images than others are filled up with padding in front.
+
+    Args:
+        kind: the language model.
+        images: how many images each row has; one row per entry.
+        pads: after how many padding tokens each row starts its text.
+        seed: of words and pixels.
+        lead: how many words come before each image.
+
+    Returns:
+        `pixel_values` `[image channel row column]`, `input_ids` and `attention_mask` `[batch position]`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ids, mask = [], []
+    for count, padding in zip(images, pads, strict=True):
+        text = torch.randint(10, 90, (TEXT,), generator=generator)
+        text[0] = BOS
+        front = (max(images) - count) * (QUERIES + lead)
+        shown = ([30 + lead] * lead + [IMAGE] * QUERIES) * count
+        row = [PAD[kind]] * front + shown + [PAD[kind]] * padding
+        row += text[: TEXT - padding].tolist()
+        ids.append(row)
+        mask.append([0] * front + [1] * len(shown) + [0] * padding + [1] * (TEXT - padding))
+    return {
+        "pixel_values": torch.randn(sum(images), 3, 16, 16, generator=generator),
+        "input_ids": torch.tensor(ids),
+        "attention_mask": torch.tensor(mask),
+    }
