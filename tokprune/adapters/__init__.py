@@ -1,5 +1,13 @@
-"""Adapters: what knows one model family. Built from seams, so that a family is a few lines."""
+"""Adapters: what knows one model family. Built from seams, so that a family is a few lines.
+
+For an adapter of your own there is the seam between the layers of an image encoder: `LayerCut`, told by an
+`EncoderFamily` where the parts of a model are, and by one `AttentionSource` for each layer where its queries and keys
+come from. `tokprune new adapter NAME` writes an example.
+"""
 
 from tokprune.adapters.blip2 import Blip2
+from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
+from tokprune.adapters.sources import AttentionSource
 
-__all__ = ["Blip2"]
+__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "LayerCut"]

@@ -1,4 +1,4 @@
-"""The command line: `tokprune list | inspect | answer | bench | speed`. One file per command.
+"""The command line: `tokprune list | inspect | answer | bench | speed | new`. One file per command.
 
 Heavy imports wait until a command runs.
 """
@@ -14,6 +14,7 @@ from tokprune.cli.bench import bench
 from tokprune.cli.boundary import ErrorBoundary
 from tokprune.cli.inspect import inspect
 from tokprune.cli.listing import list_components
+from tokprune.cli.new import new
 from tokprune.cli.speed import speed
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.command("inspect")(inspect)
 app.command("answer")(answer)
 app.command("bench")(bench)
 app.command("speed")(speed)
+app.command("new")(new)
 
 
 def main() -> None:

@@ -1,0 +1,98 @@
+"""The files of a new distribution, and how they are written: all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokprune.errors import InvalidValueError
+from tokprune.registry import KINDS
+from tokprune.scaffold.names import Names
+from tokprune.scaffold.rendering import fill, import_line, summary_of, template, used_names
+
+_COMMON = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    ".github/workflows/test.yml": "workflow.yml",
+    "<<package>>/__init__.py": "__init__.py",
+    "<<package>>/py.typed": "py.typed",
+}
+"""File -> template, for every kind."""
+
+_OWN = {
+    "<<package>>/<<module>>.py": "component.py",
+    "tests/test_<<module>>.py": "test.py",
+}
+"""File -> template, one for each kind."""
+
+_EXTRA = {"adapter": {"<<package>>/tinymodel.py": "tinymodel.py"}}
+"""What only some kinds have."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A distribution that is not written yet.
+
+    Attributes:
+        names: what it and its parts are called.
+        files: path in its folder -> text.
+    """
+
+    names: Names
+    files: Mapping[str, str]
+
+    def write(self, out: Path) -> Path:
+        """Write it into a new folder in `out`, called as the distribution, and return that folder.
+
+        Raises:
+            InvalidValueError: there is something of that name, or `out` is no folder.
+        """
+        folder = out / self.names.distribution
+        if folder.exists() or folder.is_symlink():
+            raise InvalidValueError(
+                f"{str(folder)!r} is there already, and nothing is overwritten; choose another --out"
+            )
+        try:
+            for name, text in self.files.items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise InvalidValueError(f"cannot write {str(folder)!r}: {error}") from error
+        return folder
+
+
+def new_distribution(kind: str, name: str) -> Distribution:
+    """A distribution with one component of a kind: its package, tests, README and workflow.
+
+    Args:
+        kind: "scorer", "aggregator", "selector", "reduction" or "adapter".
+        name: what the component is called.
+
+    Raises:
+        InvalidValueError: `name` is no name.
+
+    Example:
+        >>> sorted(new_distribution("selector", "far").files)[:3]
+        ['.github/workflows/test.yml', 'README.md', 'pyproject.toml']
+    """
+    if kind not in KINDS:
+        raise InvalidValueError(f"{kind!r} is no kind of component; the kinds are {', '.join(KINDS)}")
+    component = template(kind, "component.py")
+    names = Names.of(kind, name, used_names(component) | used_names(template(kind, "test.py")))
+    words = vars(names) | {
+        "summary": summary_of(component),
+        "import": import_line(f"{names.package}.{names.module}", names.cls),
+        "import_model": import_line(f"{names.package}.tinymodel", "TinyClassifier"),
+    }
+    words["use"] = fill(template(kind, "use.md"), words).rstrip("\n")
+    sources = [("common", _COMMON), (kind, _OWN), (kind, _EXTRA.get(kind, {}))]
+    return Distribution(
+        names,
+        {
+            fill(path, words): fill(template(folder, source), words)
+            for folder, paths in sources
+            for path, source in paths.items()
+        },
+    )
