@@ -64,6 +64,11 @@ class VisionZipMerging:
                 f"reduction 'visionzip': fold must be 'mean' or 'add', got {self.fold!r}; 'mean' is the default"
             )
 
+    @property
+    def conserves(self) -> bool:
+        """Whether the sum of the tokens, weighted by sizes, stays what it was."""
+        return self.fold == "mean"
+
     def __call__(
         self, tokens: Tensor, kept: Tensor, sizes: Tensor | None = None, *, encoder_attention: Sequence[Votes]
     ) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,7 @@ class VisionZipSelection:
     spacing: Spacing = "even"
 
     uniform: ClassVar[bool] = True
+    by_position: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_share("selector 'visionzip'", self.contextual)

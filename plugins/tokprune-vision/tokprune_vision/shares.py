@@ -9,7 +9,7 @@ from tokprune import InvalidValueError
 PAPER = 0.15625
 """The share in the paper's settings: 10 of 64, 20 of 128 and 30 of 192 kept tokens are contextual, all of them 5/32."""
 
-_ONE = 1 << 20  # shares are counted in whole 2 ** -20, so that Python and every device round alike
+_ONE = 1_000_000  # shares are counted in whole millionths, so that Python and every device round alike
 
 
 def check_share(where: str, share: object) -> float:
@@ -28,7 +28,7 @@ def check_share(where: str, share: object) -> float:
 
 
 def contextual_count(kept: int, share: float) -> int:
-    """How many of `kept` tokens are contextual: the nearest whole number, but at least one of either kind.
+    """How many of `kept` tokens are contextual: the nearest whole number, and at least one of either kind.
 
     Where a single token is kept it counts as contextual: what is dropped has nowhere else to go.
 
