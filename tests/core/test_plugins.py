@@ -23,29 +23,6 @@ def register_scorers():
 """
 
 
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Install a distribution with one module and an entry point, and choose which plugins are loaded."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv("TOKPRUNE_PLUGINS")
-    modules = set(sys.modules)
-
-    def install(distribution, code, point=None, version="1.2"):
-        module = distribution.replace("-", "_")
-        (tmp_path / f"{module}.py").write_text(code)
-        metadata = tmp_path / f"{module}-{version}.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        (metadata / "entry_points.txt").write_text(f"[tokprune]\n{point or distribution} = {module}\n")
-        default_registry.cache_clear()
-
-    yield install
-    for name in set(sys.modules) - modules:
-        if hasattr(sys.modules[name], "__file__") and str(tmp_path) in str(sys.modules[name].__file__):
-            del sys.modules[name]
-    default_registry.cache_clear()
-
-
 def load():
     """Every plugin in the temporary folder and elsewhere, with warnings as errors."""
     with warnings.catch_warnings():

@@ -5,7 +5,7 @@ import torch
 from transformers import Blip2ForConditionalGeneration
 
 import tokprune
-from tokprune.testing.tiny_blip2 import IMAGE, QUERIES, prompts, with_attention
+from tokprune.testing.tiny_blip2 import BOS, IMAGE, QUERIES, prompts, with_attention
 
 from .calls import MODES, answer, forward, generate, logits
 from .image_oracle import answer_by_hand, by_hand, logits_by_hand

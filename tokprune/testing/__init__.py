@@ -5,6 +5,11 @@ A check takes an object and raises an `AssertionError` that names the law it bre
 >>> from tokprune.scorers import CatpVote
 >>> check_scorer(CatpVote(layers="first"))
 
+In the tests of a plugin, one line checks everything that its distribution registers:
+`test_conformance = conformance_test("my-distribution")`. Without a test file,
+`pytest --pyargs tokprune.testing.suite` does it for every installed plugin, and
+`pytest -p tokprune.testing.plugin --tokprune my-distribution` for one.
+
 The strategies (`ballots`, `votes`, `voter_weights`, `scores`, `keeps`, `signals`, `tiny_models`) need hypothesis; the
 checks do not.
 """
@@ -15,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokprune.testing.adapters import check_adapter
 from tokprune.testing.aggregators import check_aggregator
+from tokprune.testing.distribution import check_distribution, conformance_test
 from tokprune.testing.kinds import check_component
 from tokprune.testing.reductions import check_reduction
 from tokprune.testing.scorers import check_scorer
@@ -28,9 +34,11 @@ __all__ = [
     "check_adapter",
     "check_aggregator",
     "check_component",
+    "check_distribution",
     "check_reduction",
     "check_scorer",
     "check_selector",
+    "conformance_test",
     "keeps",
     "scores",
     "signals",
