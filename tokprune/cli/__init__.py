@@ -1,4 +1,4 @@
-"""The command line: `tokprune list | inspect | answer | bench | speed | new`. One file per command.
+"""The command line: `tokprune list | inspect | answer | bench | speed | new | check`. One file per command.
 
 Heavy imports wait until a command runs.
 """
@@ -12,6 +12,7 @@ import typer
 from tokprune.cli.answer import answer
 from tokprune.cli.bench import bench
 from tokprune.cli.boundary import ErrorBoundary
+from tokprune.cli.check import check
 from tokprune.cli.inspect import inspect
 from tokprune.cli.listing import list_components
 from tokprune.cli.new import new
@@ -39,6 +40,7 @@ app.command("answer")(answer)
 app.command("bench")(bench)
 app.command("speed")(speed)
 app.command("new")(new)
+app.command("check")(check)
 
 
 def main() -> None:
