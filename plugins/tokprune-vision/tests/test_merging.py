@@ -18,11 +18,11 @@ def some_sizes(batch=2, tokens=12, seed=3):
     return torch.randint(1, 5, (batch, tokens), generator=torch.Generator().manual_seed(seed)).float()
 
 
-def elected(votes, keep, share=0.15625, aggregator="sum"):
+def elected(votes, keep, share=0.15625, scorer="cls-attention"):
     """What scorer and selector keep, by name and as a user combines them."""
-    scorer = made("scorer", "cls-attention")
-    votes = scorer(tokprune.Signal(encoder_attention=[votes], shape=(votes.shape[0], votes.shape[2])))
-    return made("selector", f"visionzip:contextual={share}")(made("aggregator", aggregator)(votes), keep)
+    signal = tokprune.Signal(encoder_attention=[votes], shape=(votes.shape[0], votes.shape[2]))
+    scores = made("aggregator", "sum")(made("scorer", scorer)(signal))
+    return made("selector", f"visionzip:contextual={share}")(scores, keep)
 
 
 def with_key(votes, key):
@@ -33,7 +33,7 @@ def test_it_is_installed_under_its_name():
     assert tokprune.list_reductions("visionzip") == ["visionzip"]
 
 
-@pytest.mark.parametrize("spec", ["visionzip", "visionzip:contextual=0.5", "visionzip:fold=add"])
+@pytest.mark.parametrize("spec", ["visionzip", "visionzip:contextual=0.5,attention=received", "visionzip:fold=add"])
 def test_the_laws_of_reductions_hold(spec):
     check_reduction(made("reduction", spec))
 
@@ -286,6 +286,26 @@ def test_votes_about_other_tokens_are_refused():
         sizes_of(attention_votes(tokens=9))
 
 
-def test_unknown_ways_to_fold_are_refused():
-    with pytest.raises(tokprune.InvalidValueError, match="fold must be 'mean' or 'add', got 'max'"):
-        made("reduction", "visionzip:fold=max")
+@pytest.mark.parametrize(("option", "known"), [("fold", "'mean' or 'add'"), ("attention", "'cls' or 'received'")])
+def test_unknown_values_are_refused(option, known):
+    with pytest.raises(tokprune.InvalidValueError, match=f"{option} must be {known}, got 'max'"):
+        made("reduction", f"visionzip:{option}=max")
+
+
+def test_received_attention_can_decide_where_there_is_a_cls():
+    """Then it agrees with the scorer `received-attention`, as a loop does that is told of no [CLS]."""
+    votes, tokens = attention_votes(tokens=20), vectors(tokens=20)
+    kept = elected(votes, 10, 0.3, "received-attention")
+    merged, sizes = made("reduction", "visionzip:contextual=0.3,attention=received")(
+        tokens, kept, encoder_attention=[votes]
+    )
+    assert not torch.equal(
+        sizes, made("reduction", "visionzip:contextual=0.3")(tokens, kept, encoder_attention=[votes])[1]
+    )
+    for image in range(2):
+        received = [sum(column) for column in zip(*votes.values[image].tolist(), strict=True)]
+        dominant, contextual = select_by_hand(received, 10, 0.3)
+        assert kept[image].nonzero()[:, 0].tolist() == sorted(dominant + contextual)
+        for token, (vector, size) in fold_by_hand(votes, image, tokens, dominant, contextual).items():
+            assert sizes[image, token] == size
+            torch.testing.assert_close(merged[image, token], torch.tensor(vector), check_dtype=False)

@@ -14,6 +14,7 @@ from tokprune.layers import Layers
 from tokprune_vision.cls_attention import cls_votes
 from tokprune_vision.shares import PAPER, check_share, contextual_counts
 
+Attention = Literal["cls", "received"]
 Fold = Literal["mean", "add"]
 
 
@@ -28,13 +29,14 @@ class VisionZipMerging:
     `token[c] = (size[c] token[c] + sum over d of size[d] token[d]) / (size[c] + sum over d of size[d])`.
     Dominant tokens, and contextual ones that receive nothing, are returned bit for bit.
 
-    Who is dominant is found anew from the attention: a reduction is not told who scored. With the scorer
-    `cls-attention` and the selector `visionzip`, each with the defaults or the same `contextual`, these are exactly the
-    selector's dominant tokens. With another scorer, other layers or another selector the rule above still holds, and
+    Who is dominant is found anew from the attention: a reduction is not told who scored. With the selector `visionzip`,
+    the same `contextual`, and the scorer `cls-attention` (or `received-attention` and `attention="received"`) these are
+    exactly the selector's dominant tokens. With other scorers, layers or selectors the rule above still holds and
     nothing is lost, but a token that the selector kept as contextual can count as dominant here.
 
     Args:
         contextual: share of the kept tokens that are contextual: the selector's.
+        attention: "cls" as above; "received" for the rule without a [CLS] also where there is one.
         fold: "mean" as above, the paper's average, weighted by sizes; "add" for the authors' code, which adds the mean
             of the folded tokens to the contextual one, so that it comes out about twice as long.
 
@@ -50,6 +52,7 @@ class VisionZipMerging:
     """
 
     contextual: float = PAPER
+    attention: Attention = "cls"
     fold: Fold = "mean"
 
     wants: ClassVar[tuple[str, ...]] = ("encoder_attention",)
@@ -59,10 +62,13 @@ class VisionZipMerging:
 
     def __post_init__(self) -> None:
         check_share("reduction 'visionzip'", self.contextual)
-        if self.fold not in get_args(Fold):
-            raise InvalidValueError(
-                f"reduction 'visionzip': fold must be 'mean' or 'add', got {self.fold!r}; 'mean' is the default"
-            )
+        for name, value, known in (("attention", self.attention, Attention), ("fold", self.fold, Fold)):
+            if value not in get_args(known):
+                first, second = get_args(known)
+                raise InvalidValueError(
+                    f"reduction 'visionzip': {name} must be {first!r} or {second!r}, got {value!r}; {first!r} is the "
+                    "default"
+                )
 
     @property
     def conserves(self) -> bool:
@@ -74,7 +80,7 @@ class VisionZipMerging:
     ) -> tuple[Tensor, Tensor]:
         """Merged tokens `[batch token dim]` and sizes `[batch token]` (0 for dropped tokens)."""
         votes = _checked(encoder_attention[-1], tokens)
-        contextual = _lowest(votes, kept, self.contextual)
+        contextual = _lowest(cls_votes(votes) if self.attention == "cls" else votes, kept, self.contextual)
         size = torch.ones_like(kept, dtype=torch.float32) if sizes is None else sizes.float()
         own = torch.arange(kept.shape[1], device=tokens.device).expand_as(kept)
         target = torch.where(kept, own, _most_similar(votes, contextual))
@@ -86,7 +92,7 @@ class VisionZipMerging:
             merged = (values * size[..., None] + folded) / _positive(new_size)[..., None]
         else:
             merged = values + folded / _positive(new_size - size)[..., None]
-        received = (new_size > size) & kept
+        received = new_size > size
         return torch.where(received[..., None], merged.to(tokens.dtype), tokens), new_size
 
 
@@ -106,10 +112,10 @@ def _checked(votes: Votes, tokens: Tensor) -> AttentionVotes:
     return votes
 
 
-def _lowest(votes: AttentionVotes, kept: Tensor, share: float) -> Tensor:
-    """The contextual ones among the kept tokens, bool `[batch token]`: those that [CLS] looks at least."""
+def _lowest(votes: Votes, kept: Tensor, share: float) -> Tensor:
+    """The contextual ones among the kept tokens, bool `[batch token]`: those with the fewest votes."""
     with torch.no_grad():
-        attention = cls_votes(votes).total()
+        attention = votes.total()
         best = attention.masked_fill(~kept, float("-inf")).sort(dim=1, descending=True, stable=True).indices
         count = kept.sum(dim=1)
         dominant = count - contextual_counts(count, share)

@@ -19,7 +19,7 @@ def check_share(where: str, share: object) -> float:
         >>> check_share("visionzip", 0.25)
         0.25
     """
-    if isinstance(share, bool) or not isinstance(share, float) or not 1 / _ONE <= share <= 1 - 1 / _ONE:
+    if not isinstance(share, float) or not 1 / _ONE <= share <= 1 - 1 / _ONE:
         raise InvalidValueError(
             f"{where}: contextual is the share of the kept tokens that are contextual, a float between 0 and 1; got "
             f"{share!r}. Give {PAPER} for the paper's 10 of 64, or a number of tokens divided by how many are kept"
