@@ -42,8 +42,8 @@ def new(
         "Next:",
         *(f"  {command:{width}}  # {purpose}" for command, purpose in steps),
         "",
-        f"Then put your own idea into {distribution.names.package}/{distribution.names.module}.py. Before you share it, "
-        "choose a licence: its name belongs into pyproject.toml, its text into a file LICENSE.",
+        f"Then put your own idea into {distribution.names.package}/{distribution.names.module}.py. Before you share it,"
+        " choose a licence: its name belongs into pyproject.toml, its text into a file LICENSE.",
     ]
     for line in lines:
         stdout().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Distribution:
         """Write it into a new folder in `out`, called as the distribution, and return that folder.
 
         Raises:
-            InvalidValueError: there is something of that name, or `out` is no folder.
+            InvalidValueError: there is something of that name, or it cannot be written.
         """
         folder = out / self.names.distribution
         if folder.exists() or folder.is_symlink():
@@ -54,12 +55,20 @@ class Distribution:
                 f"{str(folder)!r} is there already, and nothing is overwritten; choose another --out"
             )
         try:
+            out.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except OSError as error:
+            raise InvalidValueError(f"cannot make the folder {str(folder)!r}: {error}") from error
+        try:
             for name, text in self.files.items():
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise InvalidValueError(f"cannot write {str(folder)!r}: {error}") from error
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)  # it is ours: it was not there a moment ago
+            if isinstance(error, OSError):
+                raise InvalidValueError(f"cannot write {str(folder)!r}: {error}") from error
+            raise
         return folder
 
 

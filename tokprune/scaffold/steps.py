@@ -31,5 +31,6 @@ def next_steps(names: Names, folder: Path) -> list[tuple[str, str]]:
         (f"python -m pytest {shlex.quote(str(folder))}", "the same laws, and tests of your own"),
     ]
     if names.kind in _BENCH:
-        steps.append((f"tokprune bench {_BENCH[names.kind].format(name=names.name)} --n 50", "on the bundled model"))
+        compared = _BENCH[names.kind].format(name=names.name)
+        steps.append((f"tokprune bench {compared} --n 50 --out runs/{names.name}", "on the bundled model"))
     return steps
