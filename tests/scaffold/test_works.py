@@ -95,10 +95,11 @@ def test_their_own_tests_pass(written: dict[str, list[str]], site: Path) -> None
     )
     for folder in folders:
         (code,) = Path(folder).glob("tests/*.py")
-        passed = set(re.findall(rf"^PASSED \S*tests/{code.name}::(\w+)", said, re.MULTILINE))
-        assert "test_conformance" in passed, said
-        assert len(passed) >= 5, said
-        assert passed == set(re.findall(r"^def (test_\w+)", code.read_text(), re.MULTILINE))
+        passed = re.findall(rf"^PASSED \S*tests/{code.name}::(\w+)", said, re.MULTILINE)
+        assert passed.count("test_conformance") >= 10, said  # a law each
+        own = re.findall(r"^def (test_\w+)", code.read_text(), re.MULTILINE)
+        assert len(own) >= 4
+        assert set(passed) == {"test_conformance", *own}
 
 
 def _plain() -> list[str]:
