@@ -47,6 +47,15 @@ def test_answer_about_image_tokens(tokprune, checkpoint, picture, tmp_path):
     assert (tmp_path / "answer.png").exists()
 
 
+def test_answer_by_another_selector(tokprune, checkpoint, tmp_path):
+    found = {}
+    for selector in ("top-k", "top-p"):
+        result = tokprune("answer", checkpoint, "--keep", "1/2", "--scorer", "first", "--selector", selector)
+        assert result.exit_code == 0, result.output
+        found[selector] = "4 of 8" in result.stdout
+    assert found == {"top-k": True, "top-p": False}
+
+
 def test_answer_with_policies_that_act_together(tokprune, checkpoint, picture, tmp_path):
     both = "first target=image keep=1/4 after=every + first keep=2"
     result = tokprune("answer", checkpoint, "--sample", 1, "--policy", both, "--policy", "none", "--policy", "first")

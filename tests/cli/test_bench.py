@@ -82,6 +82,17 @@ def test_image_tokens_with_every_treatment_that_was_asked_for(tokprune, checkpoi
         assert word in result.stdout, word
 
 
+def test_every_selector_that_was_asked_for(tokprune, checkpoint, tmp_path):
+    command = ["bench", checkpoint, "--scorer", "first", "--keep", "1/2", "--n", 2, "--no-blind"]
+    result = tokprune(*command, "--max-new-tokens", 1, "--selector", "top-k", "--selector", "top-p")
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert [row["policy"]["selector"] for row in rows(folder)[1:]] == ["top-k", "top-p"]
+    assert rows(folder)[2]["tokens_kept"] < rows(folder)[1]["tokens_kept"]
+    for word in ("selector", "top-k", "top-p"):
+        assert word in result.stdout, word
+
+
 def test_by_default_the_scorers_that_fit_the_target_run(tokprune, checkpoint, tmp_path):
     result = tokprune("bench", checkpoint, "--target", "image", "--n", 1, "--keep", 2, "--max-new-tokens", 1)
     assert result.exit_code == 0, result.output

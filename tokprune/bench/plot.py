@@ -15,7 +15,7 @@ Lines = Mapping[tuple[str, str], Line]
 """What a curve is about, how that was treated -> the curve: one colour for each of the first, one dash of the other."""
 
 _DASHES = ("-", "--", ":", "-.")
-_TREATMENTS = ("target", "after", "reduction", "positions")
+_TREATMENTS = ("target", "after", "selector", "reduction", "positions")
 
 
 def plot_accuracy(rows: Sequence[Row], path: str | Path) -> None:
@@ -55,7 +55,11 @@ def plot_depth(rows: Sequence[Row], path: str | Path) -> None:
     """
     deep = [row for row in rows if _depth(row)]
     lines = _lines(
-        deep, lambda row: row.label, _depth, ("reduction", "positions"), lambda row: f"keep {keep_text(row.keep)}"
+        deep,
+        lambda row: row.label,
+        _depth,
+        ("selector", "reduction", "positions"),
+        lambda row: f"keep {keep_text(row.keep)}",
     )
     figure, axes = _axes(lines, rows, lambda x, shift: x + 0.2 * shift)
     axes.set_xlabel("layers of the image encoder in front of the cut")

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from tokprune.bench.row import Row
 
-_LEFT = frozenset({"scorer", "policies", "positions", "target", "after", "reduction"})
-_USUAL = {"target": None, "after": None, "reduction": "prune"}
+_LEFT = frozenset({"scorer", "policies", "positions", "target", "after", "selector", "reduction"})
+_USUAL = {"target": None, "after": None, "selector": "top-k", "reduction": "prune"}
 """What tables do not mention."""
 
 
@@ -37,7 +37,7 @@ def after_text(after: Any) -> str:
 
 
 def told_apart(rows: Sequence[Row]) -> list[str]:
-    """Which of target, after and reduction a table of these rows has to mention.
+    """Which of target, after, selector and reduction a table of these rows has to mention.
 
     Rows of a list of policies are called by all that was asked for, so there is nothing to add.
     """

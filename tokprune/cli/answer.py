@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ from tokprune.cli.arguments import (
     DEFAULT_DATA,
     DEFAULT_MODEL,
     POLICY_SAYS,
+    REDUCTION_HELP,
+    SELECTOR_HELP,
     Device,
     Dtype,
     Keeps,
@@ -50,7 +52,8 @@ def answer(
     ] = None,
     target: Target = None,
     after: Annotated[str | None, typer.Option(help=AFTER_HELP)] = None,
-    reduction: Annotated[str | None, typer.Option(help="prune, merge or mask.")] = None,
+    selector: Annotated[str | None, typer.Option(help=SELECTOR_HELP)] = None,
+    reduction: Annotated[str | None, typer.Option(help=REDUCTION_HELP)] = None,
     policy: Policies = None,
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("answer.png"),
     template: Template = None,
@@ -69,12 +72,15 @@ def answer(
     from tokprune.zoo import PROMPT_TEMPLATE
 
     # Everything that can be wrong is found out before the model is loaded.
-    parts = {"--scorer": scorer, "--keep": keep, "--target": target, "--after": after, "--reduction": reduction}
+    parts: dict[str, object] = {"--scorer": scorer, "--keep": keep, "--target": target, "--after": after}
+    parts |= {"--selector": selector, "--reduction": reduction}
     refuse_together("answer", {"--policy": policy, **parts}, "--policy", [*parts], POLICY_SAYS)
     asked = _asked(image, prompt, data, sample)
     place = None if after is None else parse_after(after)
+    named = {"selector": selector, "reduction": reduction}
+    treatment: dict[str, Any] = {kind: value for kind, value in named.items() if value}
     wanted = [parse_policies(text) for text in policy or ()] or [
-        (name, (Policy(name, level, target=target, after=place, reduction=reduction or "prune"),))
+        (name, (Policy(name, level, target=target, after=place, **treatment),))
         for name in scorer or [default_scorer(target)]
         for level in parse_keeps(keep)
     ]

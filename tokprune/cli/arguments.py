@@ -37,6 +37,8 @@ AFTER_HELP = (
     "Where in the image encoder --target image is cut: a share of its depth (1/3), a number of layers (13), several "
     "(6,13,20), or every."
 )
+SELECTOR_HELP = "Who turns scores into kept tokens, with options if wanted: top-k, or another that is installed."
+REDUCTION_HELP = "What happens to the others, with options if wanted: prune, merge, mask, or another that is installed."
 Template = Annotated[str | None, typer.Option(help="Prompt, with {} for the question; default: BLIP-2's.")]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]

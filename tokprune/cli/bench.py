@@ -14,6 +14,8 @@ from tokprune.cli.arguments import (
     DEFAULT_DATA,
     DEFAULT_MODEL,
     POLICY_SAYS,
+    REDUCTION_HELP,
+    SELECTOR_HELP,
     Device,
     Dtype,
     Keeps,
@@ -45,7 +47,8 @@ def bench(
     keep: Keeps = None,
     target: Target = None,
     after: Annotated[list[str] | None, typer.Option(help=f"{AFTER_HELP} May be repeated.")] = None,
-    reduction: Annotated[list[str] | None, typer.Option(help="prune, merge or mask. May be repeated.")] = None,
+    selector: Annotated[list[str] | None, typer.Option(help=f"{SELECTOR_HELP} May be repeated.")] = None,
+    reduction: Annotated[list[str] | None, typer.Option(help=f"{REDUCTION_HELP} May be repeated.")] = None,
     positions: Annotated[list[str] | None, typer.Option(help="compact or preserve. May be repeated.")] = None,
     policy: Policies = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Questions to ask.")] = 500,
@@ -91,14 +94,15 @@ def bench(
     from tokprune.zoo import PROMPT_TEMPLATE
 
     # Wrong names and values, and what does not go together, are found before the model is loaded.
-    given: dict[str, object] = {"--positions": positions, "--policy": policy}
+    given: dict[str, object] = {"--positions": positions, "--policy": policy, "--selector": selector}
     given |= {"--scorer": scorer, "--keep": keep, "--target": target, "--after": after, "--reduction": reduction}
     given |= {"--by-layer": by_layer, "--by-depth": by_depth}
     for whole, (parts, why) in _NOT_TOGETHER.items():
         refuse_together("bench", given, whole, parts, why)
     target = target or ("image" if by_depth else None)
-    treatments = {"after": [parse_after(text) for text in after or ()], "reduction": reduction, "positions": positions}
-    grid = Grid(parse_keeps(keep), target, {name: values for name, values in treatments.items() if values})
+    treatments = {"selector": selector, "reduction": reduction, "positions": positions}
+    places = [parse_after(text) for text in after or ()]
+    grid = Grid(parse_keeps(keep), target, {k: v for k, v in {"after": places, **treatments}.items() if v})
     named = scorer or [default_scorer(target)]
     contestants = grid.contestants(dict(zip(named, named, strict=True)))
     if policy:
@@ -143,7 +147,10 @@ _NOT_TOGETHER = {
         "brings its own scorers, for the tokens that cross-attention is about",
     ),
     "--by-depth": (("--policy", "--after"), "brings its own places"),
-    "--policy": (("--scorer", "--keep", "--target", "--after", "--reduction", "--positions"), POLICY_SAYS),
+    "--policy": (
+        ("--scorer", "--keep", "--target", "--after", "--selector", "--reduction", "--positions"),
+        POLICY_SAYS,
+    ),
 }
 """Option -> what it rules out, and why."""
 
