@@ -19,7 +19,7 @@ def test_it_is_installed_under_its_name():
     assert tokprune.list_scorers("cls-*") == ["cls-attention"]
 
 
-@pytest.mark.parametrize("spec", ["cls-attention", "cls-attention:layers=all", "cls-attention:layers=[0,2]"])
+@pytest.mark.parametrize("spec", ["cls-attention:layers=all", "cls-attention:layers=[0,2]"])
 def test_the_laws_of_scorers_hold(spec):
     check_scorer(made("scorer", spec))
 

@@ -20,7 +20,7 @@ def test_it_is_installed_under_its_name():
     assert tokprune.list_selectors("visionzip") == ["visionzip"]
 
 
-@pytest.mark.parametrize("spec", ["visionzip", "visionzip:contextual=0.5", "visionzip:spacing=step"])
+@pytest.mark.parametrize("spec", ["visionzip:contextual=0.5", "visionzip:spacing=step"])
 def test_the_laws_of_selectors_hold(spec):
     check_selector(made("selector", spec))
 
@@ -55,6 +55,17 @@ def test_it_chooses_what_a_loop_chooses(scores, data, share, spacing):
     count = keep_count(keep, scores.shape[1])
     expected = [[*chain(*select_by_hand(row, count, share, spacing))] for row in scores.tolist()]
     assert torch.equal(found, mask_of(expected, scores.shape[1]))
+
+
+@pytest.mark.parametrize("keep", [2, 3, 5])
+@pytest.mark.parametrize(("share", "contextual"), [(0.000001, 1), (0.999999, -1)])
+def test_there_is_at_least_one_of_either_kind(keep, share, contextual):
+    scores = torch.arange(20.0, 0, -1)[None]  # so dominant tokens are the first, and contextual ones begin behind them
+    chosen = made("selector", f"visionzip:contextual={share}")(scores, keep)[0]
+    dominant = keep - contextual if contextual > 0 else 1
+    assert chosen.sum() == keep
+    assert chosen[: dominant + 1].all()
+    assert (keep == dominant + 1) or not chosen[dominant + 1]
 
 
 def test_among_equals_the_first_are_dominant():
