@@ -22,4 +22,7 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
         Path(n).name for n in names if n.startswith("tokprune/zoo/blip2_shapes/")
     }
     assert weights.file_size < 10_000_000
+    templates = places.ROOT / "tokprune" / "scaffold" / "templates"
+    assert {str(path.relative_to(places.ROOT)) for path in templates.rglob("*.txt")} <= names
+    assert "tokprune/scaffold/templates/common/pyproject.toml.txt" in names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"tokprune"}

@@ -30,15 +30,20 @@ NAMES = {
 RUN = """
 import json, shlex, sys
 from pathlib import Path
+import pytest
 from tokprune.cli import app
 
 for kind, (commands, code) in json.loads(Path(sys.argv[1]).read_text()).items():
-    print("====", kind)
+    print("####", kind)
     for command in commands:
-        app(shlex.split(command)[1:], standalone_mode=False)
+        program, *arguments = shlex.split(command)
+        assert program == "tokprune"
+        app(arguments, standalone_mode=False)
     exec(compile(code, kind, "exec"), {"__name__": "reader"})
+print("#### tests")
+sys.exit(pytest.main(["-p", "no:cacheprovider", "-q", "-rA", *sys.argv[2:]]))
 """
-"""What a reader types and copies, in one process."""
+"""What a reader types and copies, in one process: importing torch takes longer than all of it."""
 
 
 @pytest.fixture
@@ -52,54 +57,48 @@ def written(tokprune: Callable[..., Any]) -> dict[str, list[str]]:
     return steps
 
 
-@pytest.fixture
-def site(written: dict[str, list[str]], tmp_path: Path) -> Path:
-    """Where they are installed, as `pip install` was printed; not -e, because that needs the network."""
-    folders = []
-    for commands in written.values():
-        *command, folder = shlex.split(commands[0])
-        assert command == ["pip", "install", "-e"]
-        folders.append(f"./{folder}")
-    _run([sys.executable, "-m", "pip", "install", "-q", *folders], environment(tmp_path / "site"))
-    return tmp_path / "site"
-
-
-def test_commands_and_readme_work_as_printed(written: dict[str, list[str]], site: Path, tmp_path: Path) -> None:
+def test_it_works_as_printed(written: dict[str, list[str]], tmp_path: Path) -> None:
+    folders = [_folder(commands) for commands in written.values()]
+    variables = environment(tmp_path / "site", *_plain())
+    _run([sys.executable, "-m", "pip", "install", "-q", *[f"./{folder}[test]" for folder in folders]], variables)
     todo = {}
-    for kind, (_, *commands) in written.items():
-        (readme,) = Path().glob(f"{shlex.split(commands[2])[3]}/README.md")
-        code = "".join(block.code for block in blocks_of(readme) if block.language == "python")
-        assert code
+    for (kind, commands), folder in zip(written.items(), folders, strict=True):
+        code = "".join(block.code for block in blocks_of(Path(folder) / "README.md") if block.language == "python")
         todo[kind] = [c.replace("--n 50", "--n 2") for c in commands if c.startswith("tokprune ")], code
-    assert [len(commands) for commands, _ in todo.values()] == [3, 3, 3, 3, 2]
     (tmp_path / "todo.json").write_text(json.dumps(todo))
-    said = _run([sys.executable, "-c", RUN, "todo.json"], environment(site, *_plain()))
-    parts = dict(zip(NAMES, said.split("==== ")[1:], strict=True))
-    for (kind, part), name in zip(parts.items(), _plain(), strict=True):
-        assert re.search(rf"│ {kind} +│ {name} +│.*│ tokprune-{name} 0\.1\.0", part), part  # list
-        assert "Report(" in part  # the README
-        if kind != "adapter":
-            assert re.search(rf"│.*{name}.*8 of 32", part), part  # bench
-            assert (tmp_path / "runs" / name / "rows.jsonl").is_file()
-
-
-def test_their_own_tests_pass(written: dict[str, list[str]], site: Path) -> None:
-    folders = []
-    for commands in written.values():
-        (command,) = [c for c in commands if "pytest" in c]
-        *start, folder = shlex.split(command)
-        assert start == ["python", "-m", "pytest"]
-        folders.append(folder)
-    said = _run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rA", *folders], environment(site, *_plain())
-    )
+    said = _run([sys.executable, "-c", RUN, "todo.json", *folders], variables)
+    *parts, tests = said.split("#### ")[1:]
+    for kind, name, part in zip(NAMES, _plain(), parts, strict=True):
+        _look_at_what_was_said(kind, name, part)
     for folder in folders:
-        (code,) = Path(folder).glob("tests/*.py")
-        passed = re.findall(rf"^PASSED \S*tests/{code.name}::(\w+)", said, re.MULTILINE)
-        assert passed.count("test_conformance") >= 10, said  # a law each
-        own = re.findall(r"^def (test_\w+)", code.read_text(), re.MULTILINE)
-        assert len(own) >= 4
-        assert set(passed) == {"test_conformance", *own}
+        _look_at_its_tests(folder, tests)
+
+
+def _folder(commands: list[str]) -> str:
+    """The one that is installed and tested. (pip with -e needs the network, so here it goes without.)"""
+    install, test = (next(shlex.split(c) for c in commands if c.startswith(program)) for program in ("pip", "python"))
+    assert test[:3] == ["python", "-m", "pytest"]
+    assert install == ["pip", "install", "-e", f"{test[3]}[test]"]
+    assert len(test) == 4
+    return test[3]
+
+
+def _look_at_what_was_said(kind: str, name: str, said: str) -> None:
+    assert re.search(rf"│ {kind} +│ {name} +│.*│ tokprune-{name} 0\.1\.0", said), said  # list
+    assert re.search(rf"│ {kind} +│ {name} +│ +\d\d +│ +- │ tokprune-{name} ", said), said  # check: none broken
+    assert "Report(" in said, said  # the README
+    if kind != "adapter":
+        assert re.search(rf"│.*{name}.*8 of 32", said), said  # bench
+        assert (Path("runs") / name / "rows.jsonl").is_file()
+
+
+def _look_at_its_tests(folder: str, said: str) -> None:
+    (code,) = Path(folder).glob("tests/*.py")
+    passed = re.findall(rf"^PASSED \S*tests/{code.name}::(\w+)", said, re.MULTILINE)
+    own = re.findall(r"^def (test_\w+)", code.read_text(), re.MULTILINE)
+    assert passed.count("test_conformance") >= 10, said  # a law each
+    assert len(own) >= 4
+    assert set(passed) == {"test_conformance", *own}, said
 
 
 def _plain() -> list[str]:
