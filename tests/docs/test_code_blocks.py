@@ -60,7 +60,19 @@ def test_readme_shows_the_idea_in_its_first_lines() -> None:
     assert all(word in first.code for word in ("tokprune.apply(", ".generate(", ".remove()"))
 
 
-@pytest.mark.parametrize("page", ["tutorials/first-plugin.md", "concepts.md"])
+def test_the_first_scorer_takes_thirty_lines_in_all() -> None:
+    files = [block for block in blocks_of(places.DOCS / "tutorials" / "first-scorer.md") if block.title]
+    assert [Path(block.title or "").name for block in files] == [
+        "tokprune_peak.py",
+        "pyproject.toml",
+        "test_conformance.py",
+    ]
+    lines = sum(block.code.count("\n") for block in files[:2])
+    assert lines <= 30
+    assert f"These are all the files there have to be: {lines} lines." in files[0].page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["tutorials/first-scorer.md", "concepts.md"])
 def test_pages_that_teach_have_code(page: str) -> None:
     assert places.DOCS / page in WITH_CODE
 
