@@ -216,3 +216,11 @@ def test_thirds_tie_with_one(rule):
     for copies in (3, 7, 10, 49):  # as many voters per seat: everybody's money is just enough
         people = torch.eye(4).repeat_interleave(copies, dim=0)[None]
         assert keep(rule, people, 2, scores=torch.tensor([[1.0, 2, 2, 1]]))[0].tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("copies", [3, 7, 10, 49, 64, 70, 100, 333])
+def test_who_can_just_pay_can_pay(copies):
+    # Five seats, five groups of equal size, each with money for just its own token, in fractions that float64 rounds.
+    people = torch.eye(5, 6).repeat_interleave(copies, dim=0)[None]
+    kept = keep("equal-shares:completion=scores", people, 5, scores=torch.tensor([[0.0, 0, 0, 0, 0, 1]]))
+    assert kept[0].tolist() == [True] * 5 + [False]

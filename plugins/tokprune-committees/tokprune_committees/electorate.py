@@ -45,6 +45,12 @@ class Electorate:
         where = elected[:, None, :].expand(-1, self.approvals.shape[1], 1)
         return self.approvals.gather(2, where)[:, :, 0]
 
+    def approvals_of(self, voters: Tensor) -> Tensor:
+        """Ballots of the voters with these numbers `[batch some]`: bool `[batch some token]`."""
+        batch, count, tokens = self.approvals.shape
+        rows = voters + count * torch.arange(batch, device=voters.device)[:, None]
+        return self.approvals.flatten(0, 1).index_select(0, rows.flatten()).view(batch, -1, tokens)
+
     def best(self, merit: Tensor, kept: Tensor) -> Tensor:
         """The token with the highest merit that is not kept yet, int64 `[batch 1]`.
 

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from tokprune import InvalidValueError, Votes
 from tokprune.keep import Keep, keep_count
@@ -15,6 +16,9 @@ from tokprune_committees.approval import Approve, check_approve
 from tokprune_committees.electorate import TOLERANCE, Electorate, assemble, exact
 from tokprune_committees.phragmen import load_prices
 from tokprune_committees.pieces import pieces
+
+BLOCK = 64
+"""So many voters are summed up before any are looked at one by one."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class EqualShares:
         kept = torch.zeros_like(people.place, dtype=torch.bool)
         spent = torch.zeros_like(people.weights)
         for _ in range(seats):
-            price = purchase_prices(people, (budget - spent).clamp(min=0), support, seats)
+            price = purchase_prices(people, (budget - spent).clamp(min=0), support)
             bought = price.masked_fill(kept, torch.inf).amin(dim=1, keepdim=True).isfinite()
             otherwise = load_prices(people, spent, support)
             if self.completion == "scores":
@@ -84,30 +88,43 @@ class EqualShares:
         return kept.to(scores.device)
 
 
-def purchase_prices(people: Electorate, left: Tensor, support: Tensor, seats: int) -> Tensor:
+def purchase_prices(people: Electorate, left: Tensor, support: Tensor) -> Tensor:
     """The lowest rho at which a token's approvers can pay 1 together, `[batch token]`; infinite if they cannot.
 
     What they pay, `f(rho) = sum of w min(left, rho)`, is the lowest of the lines `P[j] + rho R[j]`, where the j poorest
     give all they have (P) and the others, of weight R, give rho each. So `f(rho) = 1` at the largest of the lines'
-    solutions `(1 - P[j]) / R[j]`, and one pass over the voters from poor to rich finds it.
+    solutions `(1 - P[j]) / R[j]`. Voters are sorted by what they have left and summed up in blocks, which tells in
+    which block each token's solution lies; only there the lines are drawn one by one.
 
     Args:
         people: the electorate.
         left: what each voter has left per unit of its weight `[batch voter]`.
         support: weight of each token's approvers `[batch token]`.
-        seats: the money that there was in the beginning.
     """
     batch, voters, tokens = people.approvals.shape
+    blocks = -(-voters // BLOCK)
     order = left.argsort(dim=1, stable=True)
     weights = people.weights.gather(1, order)
-    money = exact(weights * left.gather(1, order), tokens)
-    poor, rich = torch.zeros_like(support)[:, None], support[:, None]
-    price = 1 / support
-    for some in pieces(voters, batch * tokens, left.device):
-        who = order[:, some, None].expand(-1, -1, tokens)
-        approve = people.approvals.gather(1, who).to(left.dtype)
-        poor = poor[:, -1:] + (approve * money[:, some, None]).cumsum(dim=1)
-        rich = rich[:, -1:] - (approve * weights[:, some, None]).cumsum(dim=1)
-        solutions = torch.where(rich > 0, (1 - poor) / rich, -torch.inf)
-        price = torch.maximum(price, solutions.amax(dim=1))
-    return torch.where(poor[:, -1] >= 1 - TOLERANCE, price, torch.inf)
+    purse = left.gather(1, order)
+    money = exact(weights * purse, tokens)
+    filled = (0, blocks * BLOCK - voters)  # the last block is filled up with voters of no weight
+    order, weights, purse, money = (
+        pad(values, filled).view(batch, blocks, BLOCK) for values in (order, weights, purse, money)
+    )
+    both = torch.stack([money, weights], dim=2)
+
+    sums = both.new_empty(batch, blocks, 2, tokens)
+    for some in pieces(blocks, batch * BLOCK * tokens, left.device):
+        approve = people.approvals_of(order[:, some].flatten(1)).to(both.dtype)
+        sums[:, some] = both[:, some] @ approve.view(batch, -1, BLOCK, tokens)
+    ends = sums.cumsum(dim=1)
+    paid = ends[:, :, 0] + purse[:, :, -1:] * (support[:, None] - ends[:, :, 1])  # if each block's richest gave all
+    block = (paid < 1 - TOLERANCE).sum(dim=1, keepdim=True).clamp(max=blocks - 1)
+
+    before = (ends - sums).gather(1, block[:, :, None].expand(-1, -1, 2, -1))[:, 0]
+    inside = block[:, 0, :, None].expand(-1, -1, BLOCK)
+    approve = people.approvals.transpose(1, 2).gather(2, order.gather(1, inside)).to(both.dtype)
+    poor = before[:, 0, :, None] + pad((approve * money.gather(1, inside)).cumsum(dim=2), (1, 0))
+    rich = (support - before[:, 1])[:, :, None] - pad((approve * weights.gather(1, inside)).cumsum(dim=2), (1, 0))
+    price = torch.where(rich > 0, (1 - poor) / rich, -torch.inf).amax(dim=2)
+    return torch.where(ends[:, -1, 0] >= 1 - TOLERANCE, price, torch.inf)
