@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from tokprune import InvalidValueError
 from tokprune.registry import KINDS
 from tokprune.scaffold import new_distribution
 from tokprune.scaffold.names import LONGEST
@@ -35,6 +36,11 @@ def test_which_files(kind: str) -> None:
         "tokprune_far_away/far_away.py",
         "tokprune_far_away/py.typed",
     }
+
+
+def test_a_kind_that_there_is_not() -> None:
+    with pytest.raises(InvalidValueError, match="'zebra' is no kind of component; the kinds are scorer, aggregator"):
+        new_distribution("zebra", "far")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -57,7 +57,7 @@ class Names:
             ('scorer_3d_class', 'ScorerVotes')
         """
         short = name.removeprefix(PREFIX)
-        if not NAME.fullmatch(name) or not NAME.fullmatch(short):
+        if not NAME.fullmatch(name):
             raise InvalidValueError(
                 f"{name!r} is not a name; use lower-case words parted by hyphens, such as my-{kind}"
             )
