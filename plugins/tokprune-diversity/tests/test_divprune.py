@@ -158,7 +158,7 @@ def test_centring_can_change_the_choice():
 
 
 def test_a_token_at_the_mean_has_no_direction():
-    """Its distance from the mean is rounding; it comes last, as a zero vector does, whatever the rounding looks like."""
+    """Its distance from the mean is rounding; it comes last, as a zero vector does."""
     for token in cross_around(1):
         assert order_of("divprune:centre=True,start=best", token, [0.0, 4.0, 3.0, 2.0, 1.0]) == [1, 2, 3, 4, 0]
 

@@ -71,7 +71,7 @@ def test_quality_that_is_not_a_number_is_refused():
 
 @pytest.mark.parametrize("name", ["divprune", "dpp"])
 def test_tokens_that_do_not_go_with_the_scores_are_refused(name):
-    for tokens in (TOKENS[:, :5], TOKENS[:2], TOKENS[0]):
+    for tokens in (TOKENS[:, :5], TOKENS[:2], TOKENS[0], SCORES):
         with pytest.raises(tokprune.InvalidValueError, match=f"{name}.*tokens"):
             create(name)(SCORES, 4, tokens=tokens)
 
@@ -89,6 +89,17 @@ def test_nothing_waits_for_the_device(spec):
     kept = create(spec)(SCORES.to("meta"), 0.25, tokens=TOKENS.to("meta"))
     assert kept.shape == SCORES.shape
     assert kept.dtype == torch.bool
+
+
+@pytest.mark.parametrize("spec", ["divprune", "dpp"])
+def test_it_can_be_compiled_in_one_piece(spec):
+    selector = create(spec)
+
+    def choose(scores, tokens):
+        return selector(scores, 4, tokens=tokens)
+
+    compiled = torch.compile(choose, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(SCORES, TOKENS), choose(SCORES, TOKENS))
 
 
 @pytest.mark.parametrize("spec", FLAVOURS)
