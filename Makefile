@@ -19,12 +19,19 @@ DEMO_THREADS ?= 1
 OLD_TRANSFORMERS ?= 5.17.0
 OLD := build/transformers-$(OLD_TRANSFORMERS)
 
+PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
+INSTALLED := build/plugins
+
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-old lint docs pages clean
+.PHONY: help demo test test-plugins test-old lint docs pages clean
 
 help:
 	@echo "make demo    prune the bundled model with every scorer, at 1/2, 1/4 and 1/8, and print the table"
-	@echo "make test    run all tests"
+	@echo "make test    run all tests, those of the plugins too"
+	@echo "make test-plugins  the tests of the plugins, installed as users install them"
 	@echo "make test-old  the tests of pruned models against an older transformers ($(OLD_TRANSFORMERS))"
 	@echo "make lint    formatting, types, and who may import whom"
 	@echo "make docs    build the documentation into site/"
@@ -50,8 +57,20 @@ demo: $(STAMPS)/package
 	OMP_NUM_THREADS=$(DEMO_THREADS) $(BIN)/tokprune bench blip2-shapes --keep 1/2 --keep 1/4 --keep 1/8 --n $(DEMO_QUESTIONS) --out $(DEMO_OUT)
 	@$(BIN)/python docs/scripts/summary.py $(DEMO_OUT)
 
-test: $(STAMPS)/test
+test: $(STAMPS)/test test-plugins
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+# A folder of their own, so that the other tests are about tokprune alone; not editable, so that only what is in the
+# wheels can be found, and only through the entry points.
+$(INSTALLED)/stamp: $(wildcard plugins/*/pyproject.toml plugins/*/tokprune_*/*) $(STAMPS)/test
+	rm -rf $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(INSTALLED) $(PLUGINS)
+	@touch $@
+
+test-plugins: $(INSTALLED)/stamp
+	@for plugin in $(PLUGINS); do echo "-- $$plugin"; \
+	  PYTHONPATH=$(INSTALLED) TOKPRUNE_STRICT_PLUGINS=1 OMP_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -n $(TEST_WORKERS) $$plugin || exit 1; done
 
 # transformers does not bring torch along, so a folder in front of the environment's own packages is enough.
 $(OLD)/transformers/__init__.py:
@@ -65,6 +84,7 @@ lint: $(STAMPS)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=$(subst $(SPACE),:,$(strip $(PLUGINS))) $(BIN)/mypy $(addprefix -p ,$(notdir $(wildcard plugins/*/tokprune_*)))
 	$(BIN)/lint-imports
 
 docs: $(STAMPS)/docs

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from tokprune.errors import InvalidValueError
 
 Keep = float | int
+"""A keep ratio, a float in (0, 1], or a keep count, an int >= 1."""
 
 _HELP = "give a keep ratio (a float in (0, 1], such as 0.25) or a keep count (an int >= 1, such as 8)"
 

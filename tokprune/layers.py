@@ -9,6 +9,7 @@ from tokprune.errors import InvalidValueError, SignalError
 from tokprune.votes import Votes
 
 Layers = Literal["all", "first", "last"] | tuple[int, ...]
+"""Which layers of a signal: a word, or indices; negative ones count from the end."""
 
 
 def check_layers(where: str, layers: object) -> Layers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def on_config(config: Any) -> Any:
     if (ROOT / "docs" / "zoo.md").exists():
         at = next(i for i, entry in enumerate(config.nav) if "Results" in entry)
         config.nav.insert(at, {"The bundled model": "zoo.md"})
-    config.watch += [str(ROOT / name) for name in ("README.md", "CHANGELOG.md", "tokprune")]
+    config.watch += [str(ROOT / name) for name in ("README.md", "CHANGELOG.md", "tokprune", "plugins")]
     return config
 
 
@@ -27,14 +28,26 @@ def on_files(files: Files, config: Any) -> Files:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for old, new in (("](docs/", "]("), ("](CHANGELOG.md", "](changelog.md"), ("](LICENSE)", "](license.md)")):
         readme = readme.replace(old, new)
+    readme = re.sub(r"(\]\(plugins/[\w-]+/)README\.md", r"\1index.md", readme)
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     licence = f"# License\n\n```text\n{(ROOT / 'LICENSE').read_text(encoding='utf-8').strip(chr(10))}\n```\n"
     for name, content in (("index.md", readme), ("changelog.md", changelog), ("license.md", licence)):
         files.append(File.generated(config, name, content=content))
+    for path in _of_plugins():
+        name = path.relative_to(ROOT).as_posix().replace("README.md", "index.md")
+        files.append(File.generated(config, name, abs_src_path=str(path)))
     for file in list(files.documentation_pages()):
         if file.src_uri.startswith("results/") and file.src_uri != "results/index.md":
             files.remove(file)
     return files
+
+
+def _of_plugins() -> list[Path]:
+    """README and measured results of each plugin."""
+    readmes = sorted((ROOT / "plugins").glob("*/README.md"))
+    kinds = (".md", ".csv", ".png", ".svg")
+    found = [path for readme in readmes for path in sorted(readme.parent.glob("results/**/*")) if path.suffix in kinds]
+    return readmes + found
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:

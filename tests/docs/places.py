@@ -10,11 +10,14 @@ GENERATED = {DOCS / "index.md": ROOT / "README.md", DOCS / "changelog.md": ROOT 
 """Pages that mkdocs makes at build time -> the file they are made from."""
 
 
+PLUGINS = ROOT / "plugins"
+
+
 def pages() -> list[Path]:
-    """Every Markdown file that people read, README included; measured results have no prose to check."""
+    """Every Markdown file that people read, READMEs included; measured results have no prose to check."""
     results = DOCS / "results"
     written = [path for path in DOCS.rglob("*.md") if results not in path.parents or path.parent == results]
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(written)]
+    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(written), *sorted(PLUGINS.glob("*/README.md"))]
 
 
 def name(page: Path) -> str:

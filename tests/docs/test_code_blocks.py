@@ -40,6 +40,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_page_runs(page: Path, tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "reader"
     folder.mkdir()
+    (folder / "plugins").symlink_to(places.PLUGINS)  # their READMEs install them from a checkout
     monkeypatch.chdir(folder)
     module = ModuleType("reader")  # a module in earnest: dataclasses and pickle look their classes up in it
     monkeypatch.setitem(sys.modules, "reader", module)
