@@ -40,14 +40,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_page_runs(page: Path, tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "reader"
     folder.mkdir()
-    (folder / "plugins").symlink_to(places.PLUGINS)  # their READMEs install them from a checkout
+    (folder / "plugins").symlink_to(places.PLUGINS)
     monkeypatch.chdir(folder)
     module = ModuleType("reader")  # a module in earnest: dataclasses and pickle look their classes up in it
     monkeypatch.setitem(sys.modules, "reader", module)
     namespace: dict[str, Any] = vars(module)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PluginWarning)
-        for block in filter(is_executed, blocks_of(page)):
+        blocks = list(filter(is_executed, blocks_of(page)))
+        if places.PLUGINS in page.parents:
+            blocks.insert(0, Block(page, 1, "console", None, f"$ pip install ./plugins/{page.parent.name}\n"))
+        for block in blocks:
             execute(block, namespace, folder, site)
             if block.language == "console":
                 importlib.invalidate_caches()
