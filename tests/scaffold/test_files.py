@@ -14,7 +14,7 @@ from tokprune.scaffold.names import LONGEST
 from tokprune.scaffold.rendering import fill, import_line, used_names
 
 LONG = ["a" * LONGEST, f"3d-{'c' * (LONGEST - 3)}"]
-SHAPES = ["x", *LONG, "class", "none", "json", "votes", "tensor", "iterator", "any"]
+SHAPES = ["x", *LONG, "class", "none", "json", "votes", "tensor", "iterator", "mapping", "tinymodel", "tiny-classifier"]
 """Short, long, with digits, keywords, modules of the standard library, and what the templates themselves import."""
 
 
@@ -58,6 +58,7 @@ def test_the_metadata(kind: str) -> None:
 @pytest.mark.parametrize("name", SHAPES)
 def test_whatever_the_name_nothing_is_shadowed(kind: str, name: str) -> None:
     distribution = new_distribution(kind, name)
+    assert len(distribution.files) == len(new_distribution(kind, "far-away").files)
     for path, text in distribution.files.items():
         assert "<<" not in path + text.replace("${{", ""), path
         if path.endswith(".py"):

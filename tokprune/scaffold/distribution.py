@@ -89,14 +89,15 @@ def new_distribution(kind: str, name: str) -> Distribution:
     if kind not in KINDS:
         raise InvalidValueError(f"{kind!r} is no kind of component; the kinds are {', '.join(KINDS)}")
     component = template(kind, "component.py")
-    names = Names.of(kind, name, used_names(component) | used_names(template(kind, "test.py")))
+    extra = _EXTRA.get(kind, {})
+    used = used_names(component) | used_names(template("common", "__init__.py")) | {Path(path).stem for path in extra}
+    names = Names.of(kind, name, used)
     words = vars(names) | {
         "summary": summary_of(component),
         "import": import_line(f"{names.package}.{names.module}", names.cls),
-        "import_model": import_line(f"{names.package}.tinymodel", "TinyClassifier"),
     }
     words["use"] = fill(template(kind, "use.md"), words).rstrip("\n")
-    sources = [("common", _COMMON), (kind, _OWN), (kind, _EXTRA.get(kind, {}))]
+    sources = [("common", _COMMON), (kind, _OWN), (kind, extra)]
     return Distribution(
         names,
         {

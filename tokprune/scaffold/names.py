@@ -41,13 +41,13 @@ class Names:
     def of(cls, kind: str, name: str, used: Collection[str] = ()) -> Names:
         """Derive them all from the component's name, or from the distribution's, which begins with `tokprune-`.
 
-        A class that would be called as something that its own module uses carries its kind in front, and so does
-        what would be no identifier.
+        A module or class that would be called as something that is used beside it carries its kind in front, and so
+        does what would be no identifier.
 
         Args:
             kind: kind of component.
             name: lower-case words parted by hyphens.
-            used: names that the module uses already.
+            used: names that are used beside it.
 
         Raises:
             InvalidValueError: it is no name, or too long for one.
@@ -65,7 +65,7 @@ class Names:
             raise InvalidValueError(f"{short!r} has {len(short)} letters; a name has at most {LONGEST}")
         words = short.split("-")
         module, title = "_".join(words), "".join(word.capitalize() for word in words)
-        if not _is_free(module):
+        if not _is_free(module) or module in used:
             module = f"{kind}_{module}"
         if not _is_free(title) or title in used or hasattr(builtins, title):
             title = f"{kind.capitalize()}{title}"
