@@ -4,6 +4,7 @@ import math
 from decimal import ROUND_HALF_UP, Decimal
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 import tokprune
 
@@ -90,3 +91,17 @@ def mask_of(rows, tokens):
     for row, indices in enumerate(rows):
         mask[row, list(indices)] = True
     return mask
+
+
+class Devices(TorchFunctionMode):
+    """Notes on which devices the tensors lie that are made in its block."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.seen.add(result.device.type)
+        return result

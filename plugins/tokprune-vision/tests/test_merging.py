@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from by_hand import attention_votes, count_by_hand, fold_by_hand, made, mask_of, scores_by_hand, select_by_hand
+from by_hand import Devices, attention_votes, count_by_hand, fold_by_hand, made, mask_of, scores_by_hand, select_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -269,15 +269,28 @@ def test_gradients_flow_through_the_tokens():
 
 
 def test_nothing_waits_for_the_device():
-    """Tensors without values: whoever reads one fails."""
+    """Tensors without values: whoever reads one fails, and nothing is made elsewhere and copied."""
     votes = attention_votes()
     query, key = votes.query.to("meta"), votes.key.to("meta")
     votes = tokprune.AttentionVotes(query, key, 1.0, candidates="key", protected=1)
     kept = torch.empty(2, 12, dtype=torch.bool, device="meta")
-    merged, sizes = made("reduction", "visionzip")(
-        torch.empty(2, 12, 5, device="meta"), kept, encoder_attention=[votes]
-    )
+    tokens = torch.empty(2, 12, 5, device="meta")
+    with Devices() as devices:
+        merged, sizes = made("reduction", "visionzip")(tokens, kept, encoder_attention=[votes])
+    assert devices.seen == {"meta"}
     assert (merged.shape, sizes.shape) == ((2, 12, 5), (2, 12))
+
+
+def test_keys_are_averaged_in_float32():
+    """Between 1 and 1 + 1/128 bfloat16 has nothing: the last token, 5/8 of the way, would be rounded to the end."""
+    share = torch.tensor([0, 8, 4, 5])
+    heads = 1 + (torch.arange(8)[:, None] < share) / 128
+    key = torch.stack([heads, torch.ones(8, 4)], dim=-1)[None].bfloat16()
+    votes = tokprune.AttentionVotes(torch.zeros_like(key), key, 1.0, candidates="key")
+    found = made("reduction", "visionzip:contextual=0.6")(
+        vectors(1, 4), mask_of([[0, 1, 2]], 4), encoder_attention=[votes]
+    )
+    assert found[1].tolist() == [[1.0, 1.0, 2.0, 0.0]]
 
 
 @pytest.mark.parametrize(

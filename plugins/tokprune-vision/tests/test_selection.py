@@ -4,7 +4,7 @@ from itertools import chain
 
 import pytest
 import torch
-from by_hand import made, mask_of, select_by_hand
+from by_hand import Devices, made, mask_of, select_by_hand
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,9 +94,11 @@ def test_a_single_kept_token_is_the_best():
 
 
 def test_nothing_waits_for_the_device():
-    """Tensors without values: whoever reads one fails."""
-    chosen = made("selector", "visionzip")(torch.empty(2, 64, device="meta"), 0.25)
-    assert (chosen.device.type, chosen.shape) == ("meta", (2, 64))
+    """Tensors without values: whoever reads one fails, and nothing is made elsewhere and copied."""
+    with Devices() as devices:
+        chosen = made("selector", "visionzip")(torch.empty(2, 64, device="meta"), 0.25)
+    assert devices.seen == {"meta"}
+    assert chosen.shape == (2, 64)
 
 
 @pytest.mark.parametrize("share", ["0", "0.0", "1.0", "1", "-0.5", "10", "nan", "True", "1e-9", "half"])
