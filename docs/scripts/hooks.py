@@ -51,7 +51,9 @@ def _of_plugins() -> list[Path]:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Every folder and table below docs/results/ becomes a section of the results page."""
+    """Every folder and table below docs/results/ becomes a section of the results page; links of plugins are mended."""
+    if page.file.src_uri.startswith("plugins/"):
+        return re.sub(r"(\]\([^)#\s]*)README\.md", r"\1index.md", markdown).replace("](../../docs/", "](../../")
     if page.file.src_uri != "results/index.md":
         return markdown
     sections = [_section(path) for path in sorted(RESULTS.iterdir()) if path.name != "index.md"]
