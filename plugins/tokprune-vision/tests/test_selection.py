@@ -5,7 +5,7 @@ from itertools import chain
 import pytest
 import torch
 from by_hand import Devices, made, mask_of, select_by_hand
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokprune

@@ -127,7 +127,7 @@ def _most_similar(votes: AttentionVotes, contextual: Tensor) -> Tensor:
     """For every token the contextual one with the most similar key, int64 `[batch token]`."""
     with torch.no_grad():
         key = votes.key[:, :, votes.protected :].float().mean(dim=1)
-        unit = torch.nn.functional.normalize(key, dim=-1).expand(len(contextual), -1, -1)
+        unit = torch.nn.functional.normalize(key, dim=-1)
         similarity = torch.matmul(unit, unit.transpose(1, 2))
         return similarity.masked_fill(~contextual[:, None, :], float("-inf")).argmax(dim=-1)
 
