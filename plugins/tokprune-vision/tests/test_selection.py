@@ -43,6 +43,7 @@ def test_seven_tokens_by_hand():
     assert chosen.nonzero()[:, 1].tolist() == [0, 2, 3, 5]
 
 
+@settings(deadline=None)
 @given(
     scores=some_scores(tokens=st.integers(1, 40)),
     data=st.data(),
