@@ -35,6 +35,13 @@ def test_the_laws_of_selectors(spec):
     check_selector(create(spec))
 
 
+@pytest.mark.parametrize("name", ["divprune", "dpp"])
+def test_the_number_is_known_beforehand(name):
+    """Without this promise an adapter has to read every count back from the device."""
+    assert create(name).uniform is True
+    assert create(name).wants == ("tokens",)
+
+
 @pytest.mark.parametrize("spec", FLAVOURS)
 def test_a_policy_can_be_written_down(spec):
     policy = tokprune.Policy(selector=spec)
@@ -54,6 +61,7 @@ def test_a_policy_can_be_written_down(spec):
         ("dpp:quality=1.5", ["dpp", "quality", "got 1.5"]),
         ("dpp:quality=-0.1", ["dpp", "quality", "got -0.1"]),
         ("dpp:quality=True", ["dpp", "quality", "got True"]),
+        ("dpp:quality=False", ["dpp", "quality", "got False"]),
         ("dpp:quality=high", ["dpp", "quality", "'high'"]),
         ("dpp:quality=1e999", ["dpp", "quality", "got inf"]),
     ],
@@ -122,7 +130,7 @@ def test_autocast_changes_nothing(spec):
 @pytest.mark.parametrize("spec", FLAVOURS)
 def test_batch_mates_change_nothing(spec):
     tokens = torch.cat([TOKENS, TOKENS * 1e30, TOKENS.round(), torch.zeros(1, 24, 6)])
-    scores = torch.cat([SCORES, SCORES * 1e30, SCORES.round(), torch.zeros(1, 24)])
+    scores = torch.cat([SCORES, SCORES * 1e30, SCORES - 100, torch.zeros(1, 24)])
     for keep in (1, 5, 0.5, 20):
         together = kept_mask(spec, tokens, scores, keep)
         for row in range(len(tokens)):
