@@ -29,6 +29,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "README.md": _render("readme"),
     "docs/reference/command-line.md": _render("command_line"),
     "docs/reference/components.md": _render("components"),
+    "docs/reference/laws.md": _render("laws"),
     "docs/reference/capabilities.md": _render("capabilities"),
     "docs/pictures/election.svg": _render("election"),
 }

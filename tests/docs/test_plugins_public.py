@@ -32,7 +32,9 @@ def imported(path: Path) -> list[str]:
 def is_documented(name: str) -> bool:
     """Whether it stands in the API pages: by itself, or with its module. All of `tokprune.__all__` does."""
     parts = name.split(".")
-    return parts[1] in tokprune.__all__ or any(".".join(parts[:count]) in DOCUMENTED for count in range(2, len(parts) + 1))
+    return parts[1] in tokprune.__all__ or any(
+        ".".join(parts[:count]) in DOCUMENTED for count in range(2, len(parts) + 1)
+    )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(places.PLUGINS).as_posix())

@@ -100,6 +100,17 @@ FORGETS_OPTION = RIGHT.replace(
 )
 """A scorer whose option is lost."""
 
+DOUBLES = RIGHT.replace(
+    "    @classmethod",
+    "    def __post_init__(self):\n        object.__setattr__(self, 'power', self.power * 2)\n\n    @classmethod",
+)
+"""A scorer that makes something else of its option each time it is made."""
+
+UNKNOWN_RULE = RIGHT.replace(
+    '    needs: ClassVar = ("tokens",)\n', '    needs: ClassVar = ("tokens",)\n    aggregator = "summ"\n'
+)
+"""A scorer that asks for a voting rule that there is not."""
+
 WITHOUT_EXAMPLE = '''
 import tokprune
 from tokprune.adapters import Blip2

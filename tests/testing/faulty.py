@@ -210,6 +210,20 @@ class Unprintable(OverTokens):
         return object.__repr__(self)
 
 
+class StaysHere(OverTokens):
+    """Cannot be sent to another process."""
+
+    def __reduce__(self):
+        raise TypeError("holds a lock")
+
+
+@dataclass(frozen=True)
+class OptionWithoutText(OverTokens):
+    """Takes an option that nobody can type."""
+
+    axes: frozenset = frozenset({-1})
+
+
 @dataclass(frozen=True)
 class Adding:
     """An aggregator that works; the faulty ones change `layer`."""
@@ -304,6 +318,25 @@ class EmptyIsZero(Adding):
         return total if total.dim() else torch.zeros(1, 1)
 
 
+class OverwritesVotes(Adding):
+    """Centres the votes in place."""
+
+    def layer(self, votes):
+        return exact_sum(votes.values.sub_(votes.values.mean(dim=2, keepdim=True)), votes.weights)
+
+
+class Momentum(Adding):
+    """Adds the scores of the last call, where they fit."""
+
+    last: ClassVar = {}
+
+    def __call__(self, votes):
+        now = super().__call__(votes)
+        mixed = now + self.last.get(now.shape, 0)
+        self.last[now.shape] = now
+        return mixed
+
+
 class CountsAtHome(Adding):
     """Adds a bonus that it makes on the CPU."""
 
@@ -385,6 +418,27 @@ class InPlace(Choosing):
         return super().__call__(scores.sub_(scores.min()), keep)
 
 
+class NeverAll(Choosing):
+    """Leaves out the worst token, unless it is the only one."""
+
+    uniform: ClassVar = False
+
+    def __call__(self, scores, keep):
+        return super().__call__(scores, keep) & (super().__call__(scores, max(scores.shape[1] - 1, 1)))
+
+
+class Alternating(Choosing):
+    """Breaks ties the other way round every second time."""
+
+    times: ClassVar = []
+
+    def __call__(self, scores, keep):
+        self.times.append(1)
+        if len(self.times) % 2:
+            return super().__call__(scores, keep)
+        return super().__call__(scores.flip(1), keep).flip(1)
+
+
 class MaskAtHome(Choosing):
     """Returns a mask on the CPU."""
 
@@ -448,6 +502,22 @@ class HalfMean(Folding):
         total = (tokens * size[..., None].to(tokens.dtype)).sum(dim=1, keepdim=True)
         mean = total / size.sum(dim=1).to(tokens.dtype)[:, None, None]
         return torch.where(kept[..., None], mean, tokens), after
+
+
+class RoundsAlways(Folding):
+    """Adds up and divides again, also where there is nothing to fold."""
+
+    def __call__(self, tokens, kept, sizes=None):
+        merged, after = merge_tokens(tokens, kept, sizes)
+        return ((merged.float() * 3 + 0.1) / 3 - 0.1 / 3).to(tokens.dtype), after
+
+
+class FoldsLast(Folding):
+    """Overwrites the tokens that it is given."""
+
+    def __call__(self, tokens, kept, sizes=None):
+        merged, after = merge_tokens(tokens, kept, sizes)
+        return tokens.copy_(merged), after
 
 
 class FoldsAtHome(Folding):

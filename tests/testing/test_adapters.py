@@ -1,11 +1,14 @@
 """`check_adapter`: the built-in adapter passes, and faulty ones are caught."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
 from tokprune.adapters import Blip2
-from tokprune.testing import check_adapter
+from tokprune.reductions import Mask
+from tokprune.testing import adapters, check_adapter, components
+from tokprune.testing.failures import Law
 from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 
@@ -59,11 +62,52 @@ class NeverCuts(Blip2):
         return attachment
 
 
+@dataclass(frozen=True)
+class Retrains(Blip2):
+    """Changes a weight when it is attached, and forgets that too."""
+
+    def attach(self, model, cut, done, owner):
+        attachment = super().attach(model, cut, done, owner)
+        with torch.no_grad():
+            model.language_projection.bias.add_(1.0)
+        return attachment
+
+
+@dataclass(frozen=True)
+class Hides(Blip2):
+    """Hides tokens where it ought to remove them."""
+
+    def offers(self, model):
+        return {"query": super().offers(model)["query"]}
+
+    def attach(self, model, cut, done, owner):
+        return super().attach(model, replace(cut, reduction=Mask()), done, owner)
+
+
+@dataclass(frozen=True)
+class Swallows(Blip2):
+    """Goes on as if nothing had happened when choosing fails."""
+
+    def attach(self, model, cut, done, owner):
+        def choose(signal, keep=None):
+            try:
+                return cut.choose(signal, keep)
+            except BaseException:
+                kept = torch.zeros(signal.shape, dtype=torch.bool)
+                kept[:, :1] = True
+                return kept
+
+        return super().attach(model, replace(cut, choose=choose), done, owner)
+
+
 FAULTS = [
     (MatchesAll, "matches its own models and no others"),
     (OffersTooMuch, "Every signal that is offered can be captured"),
     (Unknown, "names its targets"),
     (LeavesAHook, "the hooks, attributes, weights and answers"),
+    (Retrains, "does not change what it answers"),
+    (Hides, "fewer kept tokens make a shorter sequence"),
+    (Swallows, "An exception in the middle"),
     (NeverCuts, "Every signal that is offered can be captured"),
 ]
 
@@ -77,3 +121,8 @@ def test_a_faulty_adapter_is_caught_and_the_law_is_named(adapter, law):
     with pytest.raises(AssertionError, match=law) as caught:
         check_adapter(adapter(), tiny_blip2("opt"), prompts("opt", pads=(0, 0)))
     assert str(caught.value).startswith(f"adapter {adapter.__name__}()")
+
+
+def test_every_law_has_caught_something():
+    own = [Law("adapter", None, law).sentence for law in adapters.LAWS if law not in components.LAWS]
+    assert [sentence for sentence in own if not any(words in sentence for _, words in FAULTS)] == []

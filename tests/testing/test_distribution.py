@@ -36,6 +36,8 @@ def test_every_component_and_every_example_is_checked_by_every_law(install):
         ("NO_EXAMPLES", "can be made without options", "cannot be made without power"),
         ("SILENT", "says what it does", "write a docstring"),
         ("FORGETS_OPTION", "can be made without options", "Longest(power=1.0) twice"),
+        ("DOUBLES", "is made from its name and options as text", "is read back as something else"),
+        ("UNKNOWN_RULE", "A policy with the component survives JSON", "did you mean 'sum'"),
         ("WITHOUT_EXAMPLE", "brings a tiny model", "static method example()"),
     ],
 )

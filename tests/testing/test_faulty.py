@@ -2,7 +2,8 @@
 
 import pytest
 
-from tokprune.testing import check_component
+from tokprune.testing import aggregators, check_component, components, reductions, scorers, selectors
+from tokprune.testing.failures import Law
 
 from . import faulty
 
@@ -41,6 +42,14 @@ FAULTS = [
     ("aggregator", faulty.ReadsTwice, "one finite float32 or float64 number per token"),
     ("aggregator", faulty.WeightsNormalised, "Voters who all weigh 1"),
     ("aggregator", faulty.EmptyIsZero, "gets no votes at all raises a ValueError"),
+    ("scorer", faulty.StaysHere, "can be pickled"),
+    ("scorer", faulty.OptionWithoutText, "can be written as text"),
+    ("aggregator", faulty.OverwritesVotes, "does not write into the votes"),
+    ("aggregator", faulty.Momentum, "keeps no state"),
+    ("selector", faulty.NeverAll, "keep=1.0 keeps every token"),
+    ("selector", faulty.Alternating, "keeps no state"),
+    ("reduction", faulty.RoundsAlways, "come back bit for bit"),
+    ("reduction", faulty.FoldsLast, "does not write into what it is given"),
     ("aggregator", faulty.CountsAtHome, "on the device that the votes are on"),
     ("selector", faulty.MaskAtHome, "on the device that the scores are on"),
     ("selector", faulty.OneTooMany, "exactly as many tokens of every image as `keep` says"),
@@ -83,6 +92,15 @@ def test_a_fault_is_caught_and_the_law_is_named(kind, component, law):
 )
 def test_what_the_faulty_ones_are_made_from_is_not_faulty(kind, component):
     check_component(kind, component())
+
+
+def test_every_law_has_caught_something():
+    modules = {"scorer": scorers, "aggregator": aggregators, "selector": selectors, "reduction": reductions}
+    for kind, module in modules.items():
+        for law in module.LAWS:
+            sentence = Law(kind, None, law).sentence
+            caught = [c for k, c, words in FAULTS if words in sentence and (k == kind or law in components.LAWS)]
+            assert caught, f"add a faulty {kind} that breaks the law {law.__name__}"
 
 
 def test_every_faulty_component_is_on_the_list():

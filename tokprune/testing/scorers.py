@@ -161,10 +161,15 @@ def same_votes_twice(scorer: Any, setting: Setting) -> None:
     for observed, other in zip(cases, reversed(cases), strict=True):
         before = scores_of(scorer, observed)
         between = dict(vars(scorer))
+        again = scores_of(scorer, observed)
+        scores_of(scorer, observed.permuted(torch.arange(observed.tokens.shape[1]).flip(0)))
         scores_of(scorer, other)
         after = scores_of(scorer, observed)
-        if not same(before, after):
-            raise Violation(f"On {observed} the scores are {shown(before)} and, after another call, {shown(after)}.")
+        if not (same(before, again) and same(before, after)):
+            raise Violation(
+                f"On {observed} the scores are {shown(before)}, the second time {shown(again)} and, after other calls, "
+                f"{shown(after)}."
+            )
         if vars(scorer) != between:
             raise Violation(f"Its attributes change from {between!r} to {vars(scorer)!r}.")
 

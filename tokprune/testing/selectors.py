@@ -123,11 +123,14 @@ def same_choice_twice(selector: Any, by_position: bool) -> None:
     every = list(cases())
     for (observed, scores), other in zip(every, reversed(every), strict=True):
         before = kept_of(selector, observed, scores, 0.5)
+        again = kept_of(selector, observed, scores, 0.5)
+        kept_of(selector, observed, scores.flip(1), 0.5)
         kept_of(selector, *other, 0.5)
         after = kept_of(selector, observed, scores, 0.5)
-        if not same(before, after):
+        if not (same(before, again) and same(before, after)):
             raise Violation(
-                f"For the scores {shown(scores)} it kept {shown(before)} and, after another call, {shown(after)}."
+                f"For the scores {shown(scores)} it kept {shown(before)}, the second time {shown(again)} and, after "
+                f"other calls, {shown(after)}."
             )
 
 
