@@ -38,7 +38,12 @@ def test_the_laws_of_reductions_hold(spec):
     check_reduction(made("reduction", spec))
 
 
+def test_the_mean_claims_to_conserve():
+    assert made("reduction", "visionzip").conserves
+
+
 def test_adding_does_not_claim_to_conserve():
+    assert not made("reduction", "visionzip:fold=add").conserves
     with pytest.raises(AssertionError, match="Folding conserves"):
         check_reduction(made("reduction", "visionzip:fold=add"), conserves=True)
 
