@@ -98,11 +98,11 @@ def exact(amounts: Tensor, total: int) -> Tensor:
     Sums that are exact come out the same in every order of the voters, in every batch and on every device.
 
     Example:
-        >>> tenths = torch.full((3,), 0.1, dtype=torch.float64)
-        >>> float((tenths[0] + tenths[1]) + tenths[2]) == 3 * 0.1 == 0.3
+        >>> a, b, c = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+        >>> bool((a + b) + c == a + (b + c))
         False
-        >>> tenths = exact(tenths, 1000)
-        >>> float((tenths[0] + tenths[1]) + tenths[2]) == 3 * float(tenths[0])
+        >>> a, b, c = exact(torch.stack([a, b, c]), 1000)
+        >>> bool((a + b) + c == a + (b + c))
         True
     """
     unit = 2.0 ** (math.ceil(math.log2(total)) - EXACT_BITS)
