@@ -39,7 +39,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     seen.clear()
     entered: set[int] = set()
     attachment = adapter.attach(model, cut, seen.append, owner)
-    spy = _Spy(seen, entered)
+    spy = _Spy(seen, entered, attachment.reader)
     spies = [m.register_forward_pre_hook(spy, with_kwargs=True) for m in attachment.reader.modules()]
     try:
         _logits(model, inputs)
@@ -56,15 +56,22 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
 
 
 class _Spy:
-    """Notes the lengths of the sequences that enter a module, and its submodules, once the cut has happened."""
+    """Notes the lengths of the sequences that enter the reader, and its submodules, once the cut has happened.
 
-    def __init__(self, seen: list[Observed], lengths: set[int]) -> None:
-        self.seen, self.lengths = seen, lengths
+    Sequences are known by the names that transformers gives them. A reader that gets none under such a name is
+    believed to read its first argument.
+    """
+
+    def __init__(self, seen: list[Observed], lengths: set[int], reader: nn.Module) -> None:
+        self.seen, self.lengths, self.reader = seen, lengths, reader
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        sequences = (kwargs.get(name) for name in ("inputs_embeds", "encoder_hidden_states"))
-        if self.seen:
-            self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))
+        if not self.seen:
+            return
+        sequences = [kwargs.get(name) for name in ("inputs_embeds", "encoder_hidden_states")]
+        if module is self.reader and not any(isinstance(s, Tensor) for s in sequences):
+            sequences = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 3]
+        self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))
 
 
 def _logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:

@@ -4,12 +4,16 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from tokprune.adapters import Blip2
+from tokprune.adapters import Blip2, LayerCut
+from tokprune.adapters.blip2 import blip2_encoder, blip2_family
+from tokprune.adapters.delegated import DelegatedCut
 from tokprune.reductions import Mask
 from tokprune.testing import adapters, check_adapter, components
+from tokprune.testing.attentionwatch import AttentionWatch
 from tokprune.testing.failures import Law
-from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
+from tokprune.testing.tiny_blip2 import BOS, prompts, tiny_blip2
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +104,57 @@ class Swallows(Blip2):
         return super().attach(model, replace(cut, choose=choose), done, owner)
 
 
+@dataclass(frozen=True)
+class WrongScale(Blip2):
+    """Takes the root of the whole width for that of one head."""
+
+    def attach(self, model, cut, done, owner):
+        return attach_with(model, cut, done, owner, lambda source: replace(source, scale=source.scale / 2))
+
+
+@dataclass(frozen=True)
+class ValuesForKeys(Blip2):
+    """Hooks the values where it ought to hook the keys."""
+
+    def attach(self, model, cut, done, owner):
+        def wrong(source):
+            modules = tuple((path.replace("attention.key", "attention.value"), part) for path, part in source.modules)
+            return replace(source, modules=modules)
+
+        return attach_with(model, cut, done, owner, wrong)
+
+
+@dataclass(frozen=True)
+class FusedInAnotherOrder(Blip2):
+    """Takes the image encoder's values for its keys."""
+
+    def attach(self, model, cut, done, owner):
+        def wrong(source):
+            return replace(
+                source, modules=tuple((path, part.replace("key value", "value key")) for path, part in source.modules)
+            )
+
+        return attach_with(model, cut, done, owner, wrong)
+
+
+def attach_with(model, cut, done, owner, change):
+    """Attach the cut of BLIP-2 with another idea of where attention comes from."""
+    if cut.target == "image":
+        encoder = blip2_encoder(model)
+        return LayerCut(model, replace(encoder, attention=list(map(change, encoder.attention))), cut, done, owner)
+    family = blip2_family(model)
+    sources = {name: list(map(change, layers)) for name, layers in family.sources.items()}
+    return DelegatedCut(model, replace(family, sources=sources), cut, done, owner)
+
+
 FAULTS = [
     (MatchesAll, "matches its own models and no others"),
     (OffersTooMuch, "Every signal that is offered can be captured"),
     (Unknown, "names its targets"),
     (LeavesAHook, "the hooks, attributes, weights and answers"),
+    (WrongScale, "Attention comes as the model computes it"),
+    (ValuesForKeys, "Attention comes as the model computes it"),
+    (FusedInAnotherOrder, "Attention comes as the model computes it"),
     (Retrains, "does not change what it answers"),
     (Hides, "fewer kept tokens make a shorter sequence"),
     (Swallows, "An exception in the middle"),
@@ -121,6 +171,30 @@ def test_a_faulty_adapter_is_caught_and_the_law_is_named(adapter, law):
     with pytest.raises(AssertionError, match=law) as caught:
         check_adapter(adapter(), tiny_blip2("opt"), prompts("opt", pads=(0, 0)))
     assert str(caught.value).startswith(f"adapter {adapter.__name__}()")
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("kind", ["opt", "t5"])
+def test_the_models_attention_is_seen_however_it_is_computed(kind, attention):
+    model, inputs = tiny_blip2(kind, attention), prompts(kind, pads=(0, 0))
+    if kind == "t5":
+        inputs["decoder_input_ids"] = torch.full((2, 2), BOS)
+    with AttentionWatch() as watch, torch.no_grad():
+        model(**inputs)
+    shapes = [tuple(each.shape[1:]) for each in watch.maps]
+    assert shapes.count((4, 17, 17)) == 3  # the image encoder's layers
+    assert shapes.count((4, 8, 17)) == 2  # the Q-Former's cross-attention
+    assert shapes.count((4, 8, 8)) >= 4  # its self-attention
+    check_adapter(Blip2(), model, inputs)
+
+
+def test_grouped_heads_causal_masks_and_scales_are_understood():
+    query, key = torch.randn(1, 4, 3, 8), torch.randn(1, 2, 3, 8)
+    with AttentionWatch() as watch:
+        F.scaled_dot_product_attention(query, key, key, is_causal=True, scale=0.5, enable_gqa=True)
+    every = key.repeat_interleave(2, dim=1)
+    logits = (query @ every.transpose(2, 3) * 0.5).masked_fill(~torch.ones(3, 3).tril().bool(), -torch.inf)
+    assert torch.allclose(watch.maps[0], logits.softmax(dim=-1), atol=1e-6)
 
 
 def test_every_law_has_caught_something():

@@ -18,7 +18,9 @@ from tokprune.observe import observe
 from tokprune.reductions import Prune
 from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal
 from tokprune.testing import components
-from tokprune.testing.failures import Law, Violation, check_all, same, shown
+from tokprune.testing.attentionwatch import AttentionWatch
+from tokprune.testing.failures import Law, Violation, check_all, close, same, shown
+from tokprune.votes import AttentionVotes
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,21 @@ def signals_come_as_offered(adapter: Any, case: Case) -> None:
                     raise Violation(f"{name} of layer {layer.layer} has votes {layer.shape} for {signal.shape} tokens.")
                 if not bool(layer.values.isfinite().all()):
                     raise Violation(f"{name} of layer {layer.layer} is not finite: {shown(layer.values)}.")
+
+
+def attention_is_the_models_own(adapter: Any, case: Case) -> None:
+    """Attention comes as the model computes it: the queries, keys, scale and mask of each layer are the right ones."""
+    for target, names in adapter.offers(case.model).items():
+        with AttentionWatch() as watch:
+            signal = observe(case.model, case.inputs, names, target=target, adapter=adapter)
+        for name in ATTENTION_NAMES:
+            for votes in getattr(signal, name) if name in names and watch.maps else ():
+                if isinstance(votes, AttentionVotes) and not any(close(votes.attention, m, 1e-4) for m in watch.maps):
+                    raise Violation(
+                        f"Target {target!r}: {name} of layer {votes.layer} has the probabilities "
+                        f"{shown(votes.attention[0, 0])} for the first image and head, and no attention that the model "
+                        "computes has them. Are it the right projections, in the right order, and the right scale?"
+                    )
 
 
 def observing_changes_nothing(adapter: Any, case: Case) -> None:
@@ -173,6 +190,7 @@ LAWS = (
     knows_its_model,
     offers_known_signals,
     signals_come_as_offered,
+    attention_is_the_models_own,
     observing_changes_nothing,
     prunes_for_real,
     remove_leaves_no_trace,
