@@ -6,6 +6,7 @@ import torch
 import tokprune
 from tokprune import TokpruneError
 from tokprune.testing.tiny_blip2 import PAD, prompts
+from tokprune.verify import _Spy
 
 from .calls import decoder, logits
 from .traces import traces
@@ -112,3 +113,13 @@ def test_a_failed_check_leaves_the_policy_on_the_model(model, inputs):
             handle.check({**wrong, "pixel_values": torch.randn(2, 3, 16, 16)})
         assert tokprune.handles_of(model) == [handle]
         assert torch.equal(logits(model, inputs), expected)
+
+
+def test_a_reader_that_takes_its_sequence_by_place_is_looked_at_and_its_parts_are_not():
+    reader, lengths = torch.nn.Linear(4, 4), set()
+    spy = _Spy([object()], lengths, reader)
+    spy(torch.nn.Linear(4, 4), (torch.zeros(2, 7, 4),), {})
+    spy(reader, (torch.zeros(2, 9, 4),), {"encoder_hidden_states": torch.zeros(2, 3, 4)})
+    assert lengths == {3}
+    spy(reader, (torch.zeros(2, 5, 4), torch.zeros(2, 6)), {})
+    assert lengths == {3, 5}
