@@ -11,14 +11,7 @@ from torch import nn
 from tokprune.after import After
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AlreadyAppliedError, InvalidValueError
-from tokprune.fit import (
-    adapter_for,
-    check_scorer_fits,
-    check_signals,
-    choose_target,
-    required_signals,
-    wanted_signals,
-)
+from tokprune.fit import adapter_for, check_fits, choose_target, required_signals
 from tokprune.handle import Handle, handles_of
 from tokprune.handles import Handles
 from tokprune.interfaces import Adapter, Aggregator, Positions, Reduction, Scorer, Selector
@@ -157,10 +150,8 @@ def _policies(policy: Policy | Sequence[Policy] | None, parts: dict[str, Any]) -
 
 def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
     target = choose_target(model, adapter, policy.target)
-    check_scorer_fits(model, adapter, target, policy.scorer)
     for kind in ("scorer", "selector", "reduction"):
-        component = getattr(policy, kind)
-        check_signals(model, adapter, target, f"{kind} {component!r}", wanted_signals(component))
+        check_fits(model, adapter, target, kind, getattr(policy, kind))
     cut = {
         "target": target,
         "needs": required_signals(policy.scorer, policy.selector, policy.reduction),

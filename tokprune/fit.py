@@ -93,14 +93,20 @@ def check_signals(model: nn.Module, adapter: Adapter, target: str, who: str, req
         raise AdapterError(f"{who} needs {', '.join(repr(m) for m in missing)}; {_offer(adapter, target, offered)}")
 
 
-def check_scorer_fits(model: nn.Module, adapter: Adapter, target: str, scorer: Scorer) -> None:
-    """Raise `AdapterError` if `scorer` cannot score `target`; the message lists the scorers that can."""
-    targets = getattr(scorer, "targets", None)
+def check_fits(
+    model: nn.Module, adapter: Adapter, target: str, kind: str, component: Scorer | Selector | Reduction
+) -> None:
+    """Raise `AdapterError` if a component is not for `target`, or reads what is not offered there.
+
+    The message lists the scorers that fit.
+    """
+    targets = getattr(component, "targets", None)
     if targets is not None and target not in targets:
         raise AdapterError(
-            f"scorer {scorer!r} has votes about {', '.join(repr(t) for t in targets)} tokens only; "
+            f"{kind} {component!r} is for {', '.join(repr(t) for t in targets)} tokens only; "
             f"{_offer(adapter, target, adapter.offers(model)[target])}"
         )
+    check_signals(model, adapter, target, f"{kind} {component!r}", wanted_signals(component))
 
 
 def _offer(adapter: Adapter, target: str, offered: Collection[str]) -> str:

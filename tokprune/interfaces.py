@@ -53,7 +53,7 @@ class Selector(Protocol):
 
     Optional attributes: `uniform` (True promises exactly `keep_count(keep, token)` tokens in every row; False without
     it); `wants`, what else it needs as keyword arguments: "votes" (a list with one `Votes` per layer) or names of
-    signals; and `by_position`, as a scorer's.
+    signals; and `layers_read`, `targets` and `by_position`, as a scorer's.
     """
 
     def __call__(self, scores: Tensor, keep: Keep) -> Tensor:
@@ -66,7 +66,8 @@ class Reduction(Protocol):
     """What happens to the tokens that were not kept.
 
     Optional attributes: `wants`, names of the signals (other than `tokens`) that it needs as keyword arguments;
-    `layers_read`, as a scorer's; and `conserves`, False if it changes tokens and yet loses what is dropped.
+    `layers_read` and `targets`, as a scorer's; and `conserves`, False if it changes tokens and yet loses what is
+    dropped.
     """
 
     removes: ClassVar[bool]

@@ -54,6 +54,13 @@ class WantsGrid(Reading):
 
 
 @dataclass(frozen=True)
+class ForImages(Reading):
+    """Is for image tokens."""
+
+    targets: ClassVar = ("image",)
+
+
+@dataclass(frozen=True)
 class WantsTokens(Reading):
     """Wants what it is given anyway."""
 
@@ -115,6 +122,15 @@ def test_a_reduction_that_wants_what_is_not_offered_is_refused_by_name(model):
     with pytest.raises(AdapterError, match=r"reduction WantsGrid\(\) needs 'grid'"):
         tokprune.apply(model, scorer="l2-norm", reduction=WantsGrid(), target="query")
     assert not tokprune.handles_of(model)
+
+
+def test_a_reduction_for_another_target_is_refused_before_anything_runs(model, inputs):
+    with pytest.raises(AdapterError, match=r"reduction ForImages\(\) is for 'image' tokens only.*Fitting scorers"):
+        tokprune.apply(model, scorer="l2-norm", reduction=ForImages(), target="query")
+    assert not tokprune.handles_of(model)
+    with tokprune.apply(model, scorer="l2-norm", reduction=ForImages(), target="image", keep=3):
+        logits(model, inputs)
+    assert SEEN
 
 
 def test_a_reduction_that_wants_tokens_is_told_that_it_gets_them_anyway():

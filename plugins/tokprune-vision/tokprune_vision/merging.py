@@ -56,6 +56,7 @@ class VisionZipMerging:
     fold: Fold = "mean"
 
     wants: ClassVar[tuple[str, ...]] = ("encoder_attention",)
+    targets: ClassVar[tuple[str, ...]] = ("image",)  # the encoder's keys say nothing about tokens of another kind
     layers_read: ClassVar[Mapping[str, Layers]] = {"encoder_attention": "last"}
     removes: ClassVar[bool] = True
     reads_tokens: ClassVar[bool] = True
