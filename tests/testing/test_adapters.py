@@ -12,7 +12,7 @@ from tokprune.adapters.delegated import DelegatedCut
 from tokprune.reductions import Mask
 from tokprune.testing import adapters, check_adapter, components
 from tokprune.testing.attentionwatch import AttentionWatch
-from tokprune.testing.failures import Law
+from tokprune.testing.laws import Law
 from tokprune.testing.tiny_blip2 import BOS, prompts, tiny_blip2
 
 

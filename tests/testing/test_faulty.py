@@ -3,7 +3,7 @@
 import pytest
 
 from tokprune.testing import aggregators, check_component, components, reductions, scorers, selectors
-from tokprune.testing.failures import Law
+from tokprune.testing.laws import Law
 
 from . import faulty
 

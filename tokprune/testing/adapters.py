@@ -19,7 +19,8 @@ from tokprune.reductions import Prune
 from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal
 from tokprune.testing import components
 from tokprune.testing.attentionwatch import AttentionWatch
-from tokprune.testing.failures import Law, Violation, check_all, close, same, shown
+from tokprune.testing.failures import Violation, close, same, shown
+from tokprune.testing.laws import Law, check_all
 from tokprune.votes import AttentionVotes
 
 

@@ -11,7 +11,8 @@ from tokprune.interfaces import Aggregator
 from tokprune.testing import components
 from tokprune.testing.electorates import Electorate, changed, described, electorates, large_electorate
 from tokprune.testing.elsewhere import Move, try_elsewhere
-from tokprune.testing.failures import Law, Violation, check_all, close, same, shown
+from tokprune.testing.failures import Violation, close, same, shown
+from tokprune.testing.laws import Law, check_all
 from tokprune.votes import Votes
 
 

@@ -11,8 +11,8 @@ from tokprune.errors import PluginError
 from tokprune.plugins import builtin_plugin, plugin_distributions, plugins_of
 from tokprune.registry import KINDS, Entry, Registry, default_registry
 from tokprune.testing import registration
-from tokprune.testing.failures import Law
 from tokprune.testing.kinds import laws_of
+from tokprune.testing.laws import Law
 
 
 @dataclass(frozen=True, eq=False)

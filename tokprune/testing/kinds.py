@@ -7,7 +7,7 @@ from typing import Any
 
 from tokprune.errors import UnknownNameError
 from tokprune.testing import adapters, aggregators, reductions, scorers, selectors
-from tokprune.testing.failures import Law, check_all
+from tokprune.testing.laws import Law, check_all
 
 _LAWS: Mapping[str, Callable[..., list[Law]]] = {
     "scorer": scorers.laws,

@@ -13,7 +13,8 @@ from tokprune.interfaces import Reduction
 from tokprune.signal import SIGNAL_NAMES
 from tokprune.testing import components
 from tokprune.testing.elsewhere import Move, try_elsewhere
-from tokprune.testing.failures import Law, Violation, check_all, close, same, shown
+from tokprune.testing.failures import Violation, close, same, shown
+from tokprune.testing.laws import Law, check_all
 from tokprune.testing.observations import Observation, observation
 
 HALF = (torch.bfloat16, torch.float16)

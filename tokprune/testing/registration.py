@@ -9,7 +9,8 @@ from typing import Any
 
 from tokprune.policy import Policy
 from tokprune.registry import Entry, Registry
-from tokprune.testing.failures import Law, Violation
+from tokprune.testing.failures import Violation
+from tokprune.testing.laws import Law
 from tokprune.testing.tiny import EXAMPLES
 
 

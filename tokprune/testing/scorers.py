@@ -16,7 +16,8 @@ from tokprune.registry import default_registry
 from tokprune.signal import SIGNAL_NAMES
 from tokprune.testing import components
 from tokprune.testing.elsewhere import Move, try_elsewhere
-from tokprune.testing.failures import Law, Violation, check_all, close, same, shown
+from tokprune.testing.failures import Violation, close, same, shown
+from tokprune.testing.laws import Law, check_all
 from tokprune.testing.observations import Observation, Target, large_observation, observations
 from tokprune.votes import Votes
 

@@ -12,7 +12,8 @@ from tokprune.interfaces import Selector
 from tokprune.keep import Keep, keep_count
 from tokprune.testing import components
 from tokprune.testing.elsewhere import try_elsewhere
-from tokprune.testing.failures import Law, Violation, check_all, same, shown
+from tokprune.testing.failures import Violation, same, shown
+from tokprune.testing.laws import Law, check_all
 from tokprune.testing.observations import Observation, observations
 
 KEEPS: tuple[Keep, ...] = (1, 0.1, 0.5, 1.0)
