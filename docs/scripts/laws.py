@@ -22,7 +22,7 @@ INTRODUCTIONS = {
 def render() -> str:
     """The page as Markdown."""
     from tokprune.testing import adapters, aggregators, components, reductions, registration, scorers, selectors
-    from tokprune.testing.failures import Law
+    from tokprune.testing.laws import Law
 
     groups = {
         "Every component": components.LAWS,
