@@ -188,6 +188,19 @@ def test_the_models_attention_is_seen_however_it_is_computed(kind, attention):
     check_adapter(Blip2(), model, inputs)
 
 
+def test_order_and_padding_are_no_difference_and_numbers_are():
+    query, key = torch.randn(1, 2, 3, 8) * 3, torch.randn(1, 2, 5, 8)
+    with AttentionWatch() as watch:
+        F.scaled_dot_product_attention(query, key, key)
+    (seen,) = watch.maps
+    assert watch.has_seen(seen)
+    assert watch.has_seen(seen.roll(2, dims=3).flip(2))
+    assert watch.has_seen(seen * torch.tensor([1.0, 0.0, 1.0])[:, None])
+    assert not watch.has_seen((seen.log() * 1.5).softmax(dim=-1))
+    assert not watch.has_seen(seen[:, :, :2])
+    assert not watch.has_seen(seen.flip(1))
+
+
 def test_grouped_heads_causal_masks_and_scales_are_understood():
     query, key = torch.randn(1, 4, 3, 8), torch.randn(1, 2, 3, 8)
     with AttentionWatch() as watch:

@@ -19,7 +19,7 @@ from tokprune.reductions import Prune
 from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal
 from tokprune.testing import components
 from tokprune.testing.attentionwatch import AttentionWatch
-from tokprune.testing.failures import Violation, close, same, shown
+from tokprune.testing.failures import Violation, same, shown
 from tokprune.testing.laws import Law, check_all
 from tokprune.votes import AttentionVotes
 
@@ -98,7 +98,7 @@ def attention_is_the_models_own(adapter: Any, case: Case) -> None:
             signal = observe(case.model, case.inputs, names, target=target, adapter=adapter)
         for name in ATTENTION_NAMES:
             for votes in getattr(signal, name) if name in names and watch.maps else ():
-                if isinstance(votes, AttentionVotes) and not any(close(votes.attention, m, 1e-4) for m in watch.maps):
+                if isinstance(votes, AttentionVotes) and not watch.has_seen(votes.attention):
                     raise Violation(
                         f"Target {target!r}: {name} of layer {votes.layer} has the probabilities "
                         f"{shown(votes.attention[0, 0])} for the first image and head, and no attention that the model "

@@ -35,6 +35,23 @@ class AttentionWatch(TorchFunctionMode):
         super().__init__()
         self.maps: list[Tensor] = []
 
+    def has_seen(self, attention: Tensor, tolerance: float = 1e-4) -> bool:
+        """Whether one of the attentions that were computed has all the rows of `attention` `[batch head query key]`.
+
+        In which order tokens stand is not compared, and rows of zeros are left out: an adapter may move tokens that are
+        no candidates, and padding does not vote.
+        """
+        wanted = attention.float().sort(dim=-1).values
+        votes = wanted.sum(dim=-1) > 0
+        for found in self.maps:
+            if found.shape == wanted.shape:
+                rows = found.sort(dim=-1).values
+                # [batch head query query]: how far each row that is wanted is from each that was computed
+                far = (wanted[:, :, :, None] - rows[:, :, None]).abs().amax(dim=-1)
+                if bool((far.amin(dim=-1) <= tolerance)[votes].all()):
+                    return True
+        return False
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
