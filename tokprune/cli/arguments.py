@@ -62,21 +62,26 @@ def parse_keeps(texts: Sequence[str] | None) -> list[float | int]:
     return list(dict.fromkeys(parse_keep(text) for text in texts or DEFAULT_KEEPS))
 
 
-def parse_after(text: str) -> After:
+def parse_after(text: str, where: str = "--after ") -> After:
     """Where an encoder is cut, as it is typed: `1/3` and `0.33` are shares of its depth, `13` is a number of layers.
 
-    `6,13,20` are several cuts, `every` is one behind each layer.
+    `6,13,20` (or `[6,13,20]`) are several cuts, `every` is one behind each layer.
+
+    Args:
+        text: What was typed.
+        where: What it was typed for, for the message.
 
     Raises:
         InvalidValueError: It is none of them.
     """
+    plain = text.strip()
     try:
-        if "," in text:
-            return check_after([int(part) for part in text.split(",")])
-        return check_after(text.strip() if text.strip() == "every" else parse_keep(text))
+        if plain.startswith("[") or "," in plain:
+            return check_after([int(part) for part in plain.removeprefix("[").removesuffix("]").split(",")])
+        return check_after(plain if plain == "every" else parse_keep(plain))
     except ValueError as error:
         raise InvalidValueError(
-            f"--after {text!r}: expected a share of the encoder's depth (1/3), a number of layers (13), several in "
+            f"{where}{text!r}: expected a share of the encoder's depth (1/3), a number of layers (13), several in "
             "rising order (6,13,20), or 'every'"
         ) from error
 

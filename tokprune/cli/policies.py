@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokprune.cli.arguments import parse_keep
+from tokprune.cli.arguments import parse_after, parse_keep
 from tokprune.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -71,12 +69,7 @@ def _policy(words: Sequence[str], text: str) -> Policy:
 def _read(name: str, value: str) -> Any:
     if name == "keep":
         return parse_keep(value)
-    if name == "after":
-        try:
-            return float(Fraction(value)) if "/" in value else ast.literal_eval(value)
-        except (ValueError, SyntaxError, ZeroDivisionError):
-            return value  # "every", or what `Policy` explains
-    return value
+    return parse_after(value, "after=") if name == "after" else value
 
 
 def _from_file(path: Path) -> tuple[Policy, ...]:
