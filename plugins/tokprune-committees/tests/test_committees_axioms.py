@@ -83,7 +83,7 @@ def test_extended_asks_more_than_proportional_asks_more_than_justified():
 
 
 @given(election=elections())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_phragmen_gives_groups_their_proportion(election):
     votes, seats = election
     assert proportional(votes, selector("phragmen")(votes.total(), seats, votes=[votes]), seats)
@@ -91,7 +91,7 @@ def test_phragmen_gives_groups_their_proportion(election):
 
 @pytest.mark.parametrize("completion", ["phragmen", "scores"])
 @given(election=elections())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_equal_shares_gives_somebody_in_a_group_its_full_share(completion, election):
     votes, seats = election
     kept = selector(f"equal-shares:completion={completion}")(votes.total(), seats, votes=[votes])
@@ -99,7 +99,7 @@ def test_equal_shares_gives_somebody_in_a_group_its_full_share(completion, elect
 
 
 @given(election=elections(most_seats=5))  # with more seats sequential PAV does not promise it
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_pav_leaves_no_large_group_with_nothing(election):
     votes, seats = election
     assert justified(votes, selector("pav")(votes.total(), seats, votes=[votes]), seats)
@@ -133,7 +133,7 @@ def test_weights_are_voters_too(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 @given(votes=some_votes(voters=st.integers(1, 6), weighted=False, batch=st.just(1)), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_weight_is_that_many_voters(rule, votes, data):
     copies = data.draw(st.lists(st.integers(0, 5), min_size=votes.shape[1], max_size=votes.shape[1]))
     seats, scores = data.draw(st.integers(1, votes.shape[2])), votes.total()
@@ -147,7 +147,7 @@ def test_a_weight_is_that_many_voters(rule, votes, data):
 
 @pytest.mark.parametrize("rule", RULES)
 @given(votes=some_votes(voters=st.integers(2, 8)), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_neither_the_order_of_the_voters_nor_their_layer_matters(rule, votes, data):
     seats, scores = data.draw(st.integers(1, votes.shape[2])), votes.total()
     order = torch.tensor(data.draw(st.permutations(range(votes.shape[1]))))
@@ -171,7 +171,7 @@ def test_a_layer_can_matter():
 
 @pytest.mark.parametrize("rule", RULES)
 @given(votes=some_votes(voters=st.integers(1, 8)), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_choice_follows_the_tokens(rule, votes, data):
     tokens = votes.shape[2]
     seats, order = data.draw(st.integers(1, tokens)), torch.tensor(data.draw(st.permutations(range(tokens))))
@@ -183,7 +183,7 @@ def test_the_choice_follows_the_tokens(rule, votes, data):
 
 @pytest.mark.parametrize("rule", ["phragmen", "pav"])
 @given(votes=some_votes(voters=st.integers(1, 8)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_more_seats_keep_what_was_kept(rule, votes):
     scores = votes.total()
     before = torch.zeros(scores.shape, dtype=torch.bool)

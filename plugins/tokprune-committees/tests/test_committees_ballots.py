@@ -46,7 +46,7 @@ def test_ballots_that_say_nothing_leave_it_to_the_scores(rule, approve):
 
 @pytest.mark.parametrize("rule", RULES)
 @given(votes=some_votes(voters=st.integers(2, 6), tokens=st.integers(2, 6)), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_voter_who_approves_nobody_is_as_good_as_not_there(rule, votes, data):
     seats = data.draw(st.integers(1, votes.shape[2]))
     scores = votes.total()
@@ -69,7 +69,7 @@ def test_voters_who_approve_all_leave_the_others_their_say(rule, seats):
 
 @pytest.mark.parametrize("rule", RULES)
 @given(values=some_votes(weighted=False, tokens=st.integers(1, 6)), seats=st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_single_voter_gets_its_best_tokens(rule, values, seats):
     one = values.values[:, :1]
     seats = min(seats, one.shape[2])

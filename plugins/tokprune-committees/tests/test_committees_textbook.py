@@ -71,7 +71,7 @@ APPROVE = st.sampled_from(["above-mean", 0.5, 0.25, 1, 2, 3])
 
 @pytest.mark.parametrize("rule", RULES)
 @given(election=elections(), approve=APPROVE)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_small_election_comes_out_as_in_the_textbook(rule, election, approve):
     votes, scores, seats = election
     kept = selector(f"{rule}:approve={approve}")(scores, seats, votes=[votes])
@@ -79,7 +79,7 @@ def test_any_small_election_comes_out_as_in_the_textbook(rule, election, approve
 
 
 @given(election=elections(), approve=APPROVE)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_equal_shares_completed_by_scores_comes_out_as_in_the_textbook(election, approve):
     votes, scores, seats = election
     kept = selector(f"equal-shares:approve={approve},completion=scores")(scores, seats, votes=[votes])
@@ -99,7 +99,7 @@ def crowds(draw):
 
 @pytest.mark.parametrize("rule", RULES)
 @given(crowd=crowds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_crowds_come_out_as_in_the_textbook(rule, crowd):
     values, seats = crowd
     votes = Votes(values)
