@@ -77,7 +77,9 @@ class Capture:
         halves = call.halves.setdefault(source.slot, {})
         halves.update(source.split(parts, output))
         if len(halves) == 2:
-            call.votes.setdefault(source.signal, {})[source.layer] = source.votes(call.halves.pop(source.slot), call.real)
+            call.votes.setdefault(source.signal, {})[source.layer] = source.votes(
+                call.halves.pop(source.slot), call.real
+            )
 
     def _on_padded(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         call = current_call(self.owner)
