@@ -1,4 +1,4 @@
-"""What a pruned BLIP-2 or InstructBLIP must do, worked out by hand, row by row and token by token. Uses nothing of tokprune."""
+"""What a pruned BLIP-2 or InstructBLIP must do, worked out by hand, row by row, token by token. Without tokprune."""
 
 import torch
 

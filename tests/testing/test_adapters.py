@@ -1,21 +1,17 @@
-"""`check_adapter`: the built-in adapter passes, and faulty ones are caught."""
+"""`check_adapter`: the built-in adapters pass, and faulty ones are caught."""
 
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
-from tokprune.adapters import Blip2
+from tokprune import builtin
+from tokprune.adapters import Blip2, InstructBlip
 from tokprune.reductions import Mask
 from tokprune.testing import adapters, check_adapter, components
 from tokprune.testing.failures import Law
+from tokprune.testing.tiny import EXAMPLES
 from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """A tiny BLIP-2 and the inputs of one forward."""
-    return tiny_blip2("opt"), prompts("opt", pads=(0, 0))
 
 
 @dataclass(frozen=True)
@@ -112,8 +108,19 @@ FAULTS = [
 ]
 
 
-def test_the_blip2_adapter_keeps_every_law(tiny):
-    check_adapter(Blip2(), *tiny)
+@pytest.mark.parametrize("adapter", EXAMPLES)
+def test_a_built_in_adapter_keeps_every_law(adapter):
+    check_adapter(adapter(), *EXAMPLES[adapter]())
+
+
+def test_every_built_in_adapter_has_an_example():
+    assert set(builtin.register_adapters().values()) == set(EXAMPLES)
+
+
+@pytest.mark.parametrize(("adapter", "stranger"), [(Blip2, InstructBlip), (InstructBlip, Blip2)])
+def test_an_adapter_does_not_take_another_familys_model(adapter, stranger):
+    assert adapter().matches(EXAMPLES[adapter]()[0])
+    assert not adapter().matches(EXAMPLES[stranger]()[0])
 
 
 @pytest.mark.parametrize(("adapter", "law"), FAULTS, ids=[adapter.__name__ for adapter, _ in FAULTS])
