@@ -205,3 +205,9 @@ def test_check_proves_it_on_the_model(instructblip, instructed, asked, target):
 def test_the_adapter_is_found_by_itself_and_is_not_blip2s(instructblip):
     with tokprune.apply(instructblip, keep=3) as handle:
         assert type(handle.adapter).__name__ == "InstructBlip"
+
+
+def test_the_adapter_takes_no_part_of_the_model_for_the_model(instructblip):
+    for part in (instructblip.vision_model, instructblip.qformer, instructblip.language_model):
+        with pytest.raises(tokprune.AdapterError, match="no adapter"):
+            tokprune.apply(part, keep=3)
