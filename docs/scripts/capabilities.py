@@ -57,8 +57,21 @@ def _blip2(language_model: str) -> tuple[Any, dict[str, Any]]:
     return model, inputs
 
 
+def _instructblip(language_model: str) -> tuple[Any, dict[str, Any]]:
+    """A tiny InstructBLIP with random weights, and a batch of two prompts of different length, with labels."""
+    from tokprune.testing.tiny_instructblip import prompts, tiny_instructblip
+
+    inputs: dict[str, Any] = prompts(language_model)
+    inputs["labels"] = inputs["input_ids"].masked_fill(inputs["input_ids"] < 10, -100)
+    return tiny_instructblip(language_model), inputs
+
+
 MODELS: Mapping[str, Mapping[str, Callable[[], tuple[Any, dict[str, Any]]]]] = {
     "blip2": {"BLIP-2 with OPT": lambda: _blip2("opt"), "BLIP-2 with T5": lambda: _blip2("t5")},
+    "instructblip": {
+        "InstructBLIP with LLaMA": lambda: _instructblip("llama"),
+        "InstructBLIP with T5": lambda: _instructblip("t5"),
+    },
 }
 """Adapter -> model -> how to make a tiny one with its inputs."""
 

@@ -7,6 +7,7 @@ from tokprune.bench.randominputs import random_inputs
 from tokprune.bench.speed.choices import Recorder, gift_of, recorded
 from tokprune.errors import InvalidValueError
 from tokprune.selectors import TopK
+from tokprune.testing import tiny_instructblip
 
 OPTIONS = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
 
@@ -47,6 +48,21 @@ def test_the_oracle_says_what_the_pruned_model_says(model, way):
     assert torch.equal(oracle_generate(model, inputs, gift, **OPTIONS), answer)
     if way != "all kept":
         assert not torch.equal(generate(model, inputs), answer), "or pruning would change nothing here"
+
+
+ASKED = [Policy("self-attention", keep=3)]
+
+
+@pytest.mark.parametrize("kind", tiny_instructblip.LANGUAGE_MODELS)
+@pytest.mark.parametrize("way", ["query", "image", "both merged", "asked"])
+def test_the_oracle_reads_the_question_as_instructblip_does(kind, way):
+    model = tiny_instructblip.tiny_instructblip(kind)
+    inputs = tiny_instructblip.prompts(kind, images=(1,) * 3, pads=(0, 3, 1))
+    answer, gift = pruned_and_gift(model, inputs, {**WAYS, "asked": ASKED}[way])
+    assert torch.equal(oracle_generate(model, inputs, gift, **OPTIONS), answer)
+    other = {**inputs, "qformer_input_ids": inputs["qformer_input_ids"].roll(1, dims=0)}
+    merged = gift.prefix is not None  # then the query tokens are handed over, whatever was asked
+    assert torch.equal(oracle_generate(model, other, gift, **OPTIONS), answer) == merged
 
 
 @pytest.mark.parametrize("way", ["query", "both merged"])

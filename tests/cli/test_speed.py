@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from tokprune.adapters import InstructBlip
+
 QUICK = ("--repeats", 1, "--warm-up", 0, "--max-new-tokens", 2)
 BOTH = "received-attention target=image keep=1/4 after=1/3 + catp-vote keep=1/4"
 
@@ -70,7 +72,15 @@ def test_speed_of_a_real_size_made_small(tokprune, tmp_path, name):
     }
 
 
-def test_a_model_without_an_adapter_can_be_measured_unpruned(tokprune, tmp_path):
+def test_instructblip_is_measured_against_an_oracle_that_reads_the_question(tokprune, tmp_path):
+    name = "instructblip-vicuna-7b:scale=0.04"
+    result = tokprune("speed", name, *QUICK, "--policy", "self-attention keep=1/4", "--out", "run")
+    assert result.exit_code == 0, result.output
+    assert [row["variant"] for row in rows(tmp_path / "run")] == ["unpruned", "oracle", "pruned"]
+
+
+def test_a_model_without_an_adapter_can_be_measured_unpruned(tokprune, tmp_path, monkeypatch):
+    monkeypatch.setattr(InstructBlip, "matches", lambda adapter, model: False)
     name = "instructblip-vicuna-7b:scale=0.04"
     result = tokprune("speed", name, *QUICK, "--policy", "none", "--out", "run")
     assert result.exit_code == 0, result.output
@@ -78,7 +88,8 @@ def test_a_model_without_an_adapter_can_be_measured_unpruned(tokprune, tmp_path)
     assert not (tmp_path / "run" / "plot.png").exists()
 
 
-def test_a_policy_for_a_model_without_an_adapter_is_refused_as_apply_refuses_it(tokprune):
+def test_a_policy_for_a_model_without_an_adapter_is_refused_as_apply_refuses_it(tokprune, monkeypatch):
+    monkeypatch.setattr(InstructBlip, "matches", lambda adapter, model: False)
     result = tokprune("speed", "instructblip-vicuna-7b:scale=0.04", *QUICK)
     assert result.exit_code == 2, result.output
     assert "no adapter" in " ".join(result.stderr.split())

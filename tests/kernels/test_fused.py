@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tokprune import functional
+from tokprune.adapters import AttentionSource
 
 from .layers import draw, layer, voters
 
@@ -117,6 +118,24 @@ def test_a_mask_hides_it_from_many_candidates_too(fused, candidates):
 @pytest.mark.parametrize("sizes", [(1, 2, 20, 35, 8), (1, 1, 70, 68, 8)])
 def test_protected_tokens_share_the_softmax_and_are_no_candidates(fused, candidates, sizes):
     check(fused, *layer(*sizes), 0.5, candidates=candidates, protected=3)
+
+
+@pytest.mark.parametrize("candidates", [8, 40])
+def test_others_behind_the_candidates_vote_unless_they_are_padding(fused, candidates):
+    query, key = layer(2, 2, candidates + 6, candidates + 6)
+    real = torch.ones(2, candidates + 6, dtype=torch.bool)
+    real[1, -3:] = False
+    source = AttentionSource("self_attention", 0, (), 2, 0.5, candidates="key", leading=candidates)
+    votes = source.votes({"query": query, "key": key}, real)
+    given = votes._for_kernels()
+    check(fused, *(given.pop(name) for name in ("query", "key", "scale", "mask")), **given)
+    points, total = expected(query[1:, :, :-3], key[1:, :, :-3], 0.5, candidates="key")
+    aside = expected(
+        query[1:, :, :-3].roll(3, dims=2), key[1:, :, :-3].roll(3, dims=2), 0.5, candidates="key", protected=3
+    )
+    assert torch.equal(votes.points()[1:], aside[0])
+    torch.testing.assert_close(votes.total()[1:], total[:, :candidates])
+    assert not torch.equal(votes.points()[1:], points[:, :candidates])
 
 
 @either_side

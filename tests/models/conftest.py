@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from tokprune.testing import tiny_instructblip
 from tokprune.testing.tiny_blip2 import LANGUAGE_MODELS, prompts, tiny_blip2
 
 from .calls import generate, logits
@@ -12,21 +13,21 @@ from .traces import traces
 _BUILT = {}
 
 
-def _built(kind):
-    if kind not in _BUILT:
-        model = tiny_blip2(kind)
-        logits(model, prompts(kind))
-        generate(model, prompts(kind), cache_implementation="static")  # transformers notes things at first calls
-        _BUILT[kind] = model, traces(model)
-    return _BUILT[kind]
+def _built(kind, build=tiny_blip2, inputs=prompts):
+    if (kind, build) not in _BUILT:
+        model = build(kind)
+        logits(model, inputs(kind))
+        generate(model, inputs(kind), cache_implementation="static")  # transformers notes things at first calls
+        _BUILT[kind, build] = model, traces(model)
+    return _BUILT[kind, build]
 
 
-def _lend(kind):
-    model, before = _built(kind)
+def _lend(kind, *family):
+    model, before = _built(kind, *family)
     yield model
     after = traces(model)
     if after != before:
-        del _BUILT[kind]
+        _BUILT.clear()
     assert after == before, "the test left something on a shared model"
 
 
@@ -70,3 +71,30 @@ def fresh_opt():
 def inputs(kind):
     """Two rows of different length."""
     return prompts(kind)
+
+
+INSTRUCTBLIP = (tiny_instructblip.tiny_instructblip, tiny_instructblip.prompts)
+
+
+@pytest.fixture(params=tiny_instructblip.LANGUAGE_MODELS)
+def instructed(request):
+    """Which language model of InstructBLIP: "llama" or "t5"."""
+    return request.param
+
+
+@pytest.fixture
+def instructblip(instructed):
+    """A shared tiny InstructBLIP, with LLaMA and with T5; must be left as it came."""
+    yield from _lend(instructed, *INSTRUCTBLIP)
+
+
+@pytest.fixture
+def fresh_instructblip(instructed):
+    """A copy that a test may change."""
+    return copy.deepcopy(_built(instructed, *INSTRUCTBLIP)[0])
+
+
+@pytest.fixture
+def asked(instructed):
+    """Two rows of different length with questions of different length."""
+    return tiny_instructblip.prompts(instructed)

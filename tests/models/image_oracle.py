@@ -125,18 +125,21 @@ def last_layer(maps, tokens):
     return received(maps[-1:])
 
 
-def queries(model, states):
+def queries(model, inputs, states):
     """Query tokens as the language model gets them, from the encoder's output."""
     mask = torch.ones(states.shape[:2], dtype=torch.long)
-    asked = model.query_tokens.expand(len(states), -1, -1)
-    found = model.qformer(query_embeds=asked, encoder_hidden_states=states, encoder_attention_mask=mask)
-    return model.language_projection(found.last_hidden_state.to(states.dtype))
+    asked, read = model.query_tokens.expand(len(states), -1, -1), {}
+    if "qformer_input_ids" in inputs:
+        real = torch.cat([torch.ones(len(states), QUERIES, dtype=torch.long), inputs["qformer_attention_mask"]], dim=1)
+        read = {"input_ids": inputs["qformer_input_ids"], "attention_mask": real}
+    found = model.qformer(query_embeds=asked, encoder_hidden_states=states, encoder_attention_mask=mask, **read)
+    return model.language_projection(found.last_hidden_state[:, :QUERIES].to(states.dtype))
 
 
 def feed(model, inputs, states, kept=None):
     """Arguments for the bare language model: the prompt with the query tokens that read `states` filled in."""
     everything = torch.ones(len(states), QUERIES, dtype=torch.bool)
-    return hand_fed(model, inputs, everything if kept is None else kept, vectors=queries(model, states))
+    return hand_fed(model, inputs, everything if kept is None else kept, vectors=queries(model, inputs, states))
 
 
 @torch.no_grad()

@@ -1,10 +1,15 @@
-"""What a pruned BLIP-2 must do, worked out by hand, row by row and token by token. Uses nothing of tokprune."""
+"""What a pruned BLIP-2 or InstructBLIP must do, worked out by hand, row by row, token by token. Without tokprune."""
 
 import torch
 
 from tokprune.testing.tiny_blip2 import IMAGE, QUERIES, with_attention
 
 from .calls import answer, decoder, generate
+
+
+def question(inputs):
+    """What the Q-Former of an InstructBLIP reads beside the image; nothing for a BLIP-2."""
+    return {name: value for name, value in inputs.items() if name.startswith("qformer")}
 
 
 def own_attention(model, inputs):
@@ -17,7 +22,7 @@ def own_attention(model, inputs):
             note = lambda _, args, output, name=name: seen.__setitem__(name, output[1])  # noqa: E731
             hooks.append(module.register_forward_hook(note))
     with torch.no_grad():
-        eager.get_image_features(inputs["pixel_values"])
+        eager.get_image_features(inputs["pixel_values"], **question(inputs))
     return seen
 
 
@@ -71,7 +76,7 @@ def some_kept(images, count, seed=3):
 def features(model, inputs):
     """Query tokens as the language model gets them `[image query dim]`."""
     with torch.no_grad():
-        return model.get_image_features(inputs["pixel_values"]).pooler_output
+        return model.get_image_features(inputs["pixel_values"], **question(inputs)).pooler_output
 
 
 def stays(inputs, kept):

@@ -1,4 +1,4 @@
-"""`check_adapter`: the built-in adapter passes, and faulty ones are caught."""
+"""`check_adapter`: the built-in adapters pass, and faulty ones are caught."""
 
 from dataclasses import dataclass, replace
 
@@ -6,20 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tokprune.adapters import Blip2, LayerCut
-from tokprune.adapters.blip2 import blip2_encoder, blip2_family
+from tokprune import builtin
+from tokprune.adapters import Blip2, InstructBlip, LayerCut
 from tokprune.adapters.delegated import DelegatedCut
+from tokprune.adapters.qformer import encoder_family, query_family
 from tokprune.reductions import Mask
 from tokprune.testing import adapters, check_adapter, components
 from tokprune.testing.attentionwatch import AttentionWatch
 from tokprune.testing.laws import Law
+from tokprune.testing.tiny import EXAMPLES
 from tokprune.testing.tiny_blip2 import BOS, prompts, tiny_blip2
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """A tiny BLIP-2 and the inputs of one forward."""
-    return tiny_blip2("opt"), prompts("opt", pads=(0, 0))
 
 
 @dataclass(frozen=True)
@@ -140,9 +136,9 @@ class FusedInAnotherOrder(Blip2):
 def attach_with(model, cut, done, owner, change):
     """Attach the cut of BLIP-2 with another idea of where attention comes from."""
     if cut.target == "image":
-        encoder = blip2_encoder(model)
+        encoder = encoder_family(model, "blip2")
         return LayerCut(model, replace(encoder, attention=list(map(change, encoder.attention))), cut, done, owner)
-    family = blip2_family(model)
+    family = query_family(model, "blip2", asks=False)
     sources = {name: list(map(change, layers)) for name, layers in family.sources.items()}
     return DelegatedCut(model, replace(family, sources=sources), cut, done, owner)
 
@@ -162,8 +158,19 @@ FAULTS = [
 ]
 
 
-def test_the_blip2_adapter_keeps_every_law(tiny):
-    check_adapter(Blip2(), *tiny)
+@pytest.mark.parametrize("adapter", EXAMPLES)
+def test_a_built_in_adapter_keeps_every_law(adapter):
+    check_adapter(adapter(), *EXAMPLES[adapter]())
+
+
+def test_every_built_in_adapter_has_an_example():
+    assert set(builtin.register_adapters().values()) == set(EXAMPLES)
+
+
+@pytest.mark.parametrize(("adapter", "stranger"), [(Blip2, InstructBlip), (InstructBlip, Blip2)])
+def test_an_adapter_does_not_take_another_familys_model(adapter, stranger):
+    assert adapter().matches(EXAMPLES[adapter]()[0])
+    assert not adapter().matches(EXAMPLES[stranger]()[0])
 
 
 @pytest.mark.parametrize(("adapter", "law"), FAULTS, ids=[adapter.__name__ for adapter, _ in FAULTS])

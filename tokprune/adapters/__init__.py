@@ -7,7 +7,8 @@ come from. `tokprune new adapter NAME` writes an example.
 
 from tokprune.adapters.blip2 import Blip2
 from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.instructblip import InstructBlip
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
-__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "LayerCut"]
+__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut"]

@@ -20,6 +20,8 @@ class Observation:
 
     vectors: Tensor | None = None
     """The target tokens' vectors `[image token dim]`."""
+    real: Tensor | None = None
+    """Which tokens of the padded module's sequence are no padding, bool `[image token]`; None if all are."""
     halves: dict[tuple[str, int], dict[str, Tensor]] = field(default_factory=dict)
     """Queries or keys of a layer whose other half has not come yet."""
     votes: dict[str, dict[int, AttentionVotes]] = field(default_factory=dict)

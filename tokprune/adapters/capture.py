@@ -28,6 +28,8 @@ class Capture:
         sources: the layers to capture.
         vectors: path of the module whose input is the target tokens' vectors, or None to leave them alone.
         watched: paths of other modules that must stay the ones they were, too.
+        padded: path of a module whose keyword `attention_mask` `[image token]` says which tokens are no padding in the
+            sources that have others behind their candidates.
     """
 
     def __init__(
@@ -37,9 +39,13 @@ class Capture:
         sources: Sequence[AttentionSource],
         vectors: str | None = None,
         watched: Sequence[str] = (),
+        padded: str | None = None,
     ) -> None:
         self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
+        self.padded = padded if any(source.leading is not None for source in self.sources) else None
         paths = {path for source in sources for path, _ in source.modules} | set(watched)
+        if self.padded is not None:
+            paths.add(self.padded)
         if vectors is not None:
             paths.add(vectors)
         self.modules = {path: module_at(model, path) for path in sorted(paths)}
@@ -50,6 +56,8 @@ class Capture:
             for path, parts in source.modules:
                 hook = Hook(self._on_projection, source, parts)
                 undo.append(self.modules[path].register_forward_hook(hook))
+        if self.padded is not None:
+            undo.append(self.modules[self.padded].register_forward_pre_hook(Hook(self._on_padded), with_kwargs=True))
         if self.vectors is not None:
             undo.append(self.modules[self.vectors].register_forward_pre_hook(Hook(self._on_vectors)))
 
@@ -69,7 +77,15 @@ class Capture:
         halves = call.halves.setdefault(source.slot, {})
         halves.update(source.split(parts, output))
         if len(halves) == 2:
-            call.votes.setdefault(source.signal, {})[source.layer] = source.votes(call.halves.pop(source.slot))
+            call.votes.setdefault(source.signal, {})[source.layer] = source.votes(
+                call.halves.pop(source.slot), call.real
+            )
+
+    def _on_padded(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        call = current_call(self.owner)
+        if call is not None and not call.done:
+            mask = kwargs.get("attention_mask")
+            call.real = None if mask is None else mask.bool()
 
     def _on_vectors(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         call = current_call(self.owner)

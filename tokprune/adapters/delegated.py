@@ -53,7 +53,9 @@ class DelegatedCut:
             if name in cut.needs
             for index in layer_indices(cut.needs[name], len(family.sources[name]))
         ]
-        self.capture = Capture(self, model, sources, family.vectors, watched=(family.language_model,))
+        self.capture = Capture(
+            self, model, sources, family.vectors, watched=(family.language_model,), padded=family.padded
+        )
         self.prompt = PromptShortener(family, cut, self.capture, self.language_model)
         self.encoder_decoder = self.prompt.encoder_decoder
         self.bias: MethodShim | None = None

@@ -23,6 +23,8 @@ class DelegatedFamily:
         query_tokens: number of query tokens of each image.
         image_argument: name of the argument that carries the images.
         image_token_id: id of the placeholder that each query token takes in the prompt.
+        padded: path of the module whose `attention_mask` `[image token]` says which tokens the query tokens share
+            their self-attention with are no padding; None where query tokens are among themselves.
     """
 
     name: str
@@ -32,6 +34,7 @@ class DelegatedFamily:
     query_tokens: int
     image_argument: str
     image_token_id: int
+    padded: str | None = None
 
     def placeholders(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """Where the image tokens go, bool `[row sequence]`, found as the model itself finds them."""

@@ -26,6 +26,8 @@ class AttentionSource:
         scale: factor on the dot products.
         candidates: which side is the target, as in `AttentionVotes`.
         protected: how many tokens at the front of the target's side are no candidates.
+        leading: how many tokens at the front of a self-attention are the candidates, where others come behind them (a
+            question that is read along): those vote too, unless they are padding. None if there are no others.
     """
 
     signal: str
@@ -35,6 +37,7 @@ class AttentionSource:
     scale: float
     candidates: Literal["query", "key"]
     protected: int = 0
+    leading: int | None = None
 
     @property
     def slot(self) -> tuple[str, int]:
@@ -51,13 +54,27 @@ class AttentionSource:
             if name != "value"
         }
 
-    def votes(self, halves: dict[str, Tensor]) -> AttentionVotes:
-        """Lazy votes of this layer."""
+    def votes(self, halves: dict[str, Tensor], real: Tensor | None = None) -> AttentionVotes:
+        """Lazy votes of this layer; `real` (bool `[batch token]`) says which tokens are no padding, None: all.
+
+        Tokens behind the candidates are moved in front of them, where protected tokens stand: attention knows no order.
+        """
+        query, key, protected = halves["query"], halves["key"], self.protected
+        mask = weights = None
+        if self.leading is not None:
+            query, key = query.roll(-self.leading, dims=2), key.roll(-self.leading, dims=2)
+            protected = key.shape[2] - self.leading
+            if real is not None:
+                real = real.to(key.device).roll(-self.leading, dims=1)
+                mask = real[:, None, :, None] & real[:, None, None, :]  # padding neither receives nor votes ...
+                weights = real.float().repeat(1, self.heads)  # ... nor counts where votes are ranked
         return AttentionVotes(
-            halves["query"],
-            halves["key"],
+            query,
+            key,
             self.scale,
+            mask,
             candidates=self.candidates,
+            weights=weights,
             layer=self.layer,
-            protected=self.protected,
+            protected=protected,
         )

@@ -81,7 +81,7 @@ def encode(model: Any, pixels: Tensor, cuts: Sequence[EncoderCut] = ()) -> Tenso
 
 @torch.no_grad()
 def oracle_generate(model: Any, inputs: Mapping[str, Tensor], gift: Gift, **options: Any) -> Tensor:
-    """`model.generate` of a BLIP-2, spelt out without any hook, on what it is handed only.
+    """`model.generate` of a BLIP-2 or an InstructBLIP, spelt out without any hook, on what it is handed only.
 
     Returns:
         New token ids of each sample, without the prompt.
@@ -91,7 +91,7 @@ def oracle_generate(model: Any, inputs: Mapping[str, Tensor], gift: Gift, **opti
             cannot be handed over from outside.
     """
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    embeddings = prompt_embeddings(model, ids, encode(model, inputs["pixel_values"], gift.cuts))
+    embeddings = prompt_embeddings(model, inputs, encode(model, inputs["pixel_values"], gift.cuts))
     decoder_only = not is_encoder_decoder(model)
     rows = gift.rows
     if rows is None:
@@ -119,21 +119,29 @@ def oracle_generate(model: Any, inputs: Mapping[str, Tensor], gift: Gift, **opti
 
 
 @torch.no_grad()
-def prompt_embeddings(model: Any, ids: Tensor, image: Tensor) -> Tensor:
-    """What the language model of a BLIP-2 reads `[sample sequence dim]`: query tokens in their places, and text.
+def prompt_embeddings(model: Any, inputs: Mapping[str, Tensor], image: Tensor) -> Tensor:
+    """What the language model reads `[sample sequence dim]`: query tokens in their places, and text.
 
     Args:
-        model: A BLIP-2.
-        ids: The prompt with its placeholders `[sample sequence]`.
+        model: A BLIP-2, or an InstructBLIP, whose query tokens read the question beside the image.
+        inputs: The prompt with its placeholders `[sample sequence]`, and the question if the model reads one.
         image: The encoder's output `[image token dim]`.
     """
+    asked = model.query_tokens.expand(len(image), -1, -1)
+    question: dict[str, Tensor] = {}
+    if "qformer_input_ids" in inputs:
+        question["input_ids"] = inputs["qformer_input_ids"]
+        real = inputs.get("qformer_attention_mask", torch.ones_like(question["input_ids"]))
+        question["attention_mask"] = torch.cat([real.new_ones(asked.shape[:2]), real], dim=1)
     query = model.qformer(
-        query_embeds=model.query_tokens.expand(len(image), -1, -1),
+        query_embeds=asked,
         encoder_hidden_states=image,
         encoder_attention_mask=torch.ones(image.shape[:2], dtype=torch.long, device=image.device),
         return_dict=True,
-    ).last_hidden_state
+        **question,
+    ).last_hidden_state[:, : asked.shape[1]]
     prefix = model.language_projection(query.to(image.dtype))
+    ids = inputs["input_ids"]
     embeddings: Tensor = model.get_input_embeddings()(ids)
     placeholder = (ids == model.config.image_token_id).unsqueeze(-1)
     return embeddings.masked_scatter(placeholder, prefix.to(embeddings.dtype))

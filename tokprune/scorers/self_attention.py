@@ -15,7 +15,8 @@ from tokprune.votes import Votes
 class SelfAttention:
     """Attention that a token receives from the other target tokens, summed over heads, layers and queries.
 
-    For BLIP-2's query tokens this is the Q-Former's self-attention. CATP's main baseline.
+    For BLIP-2's query tokens this is the Q-Former's self-attention, in which the question votes too where the
+    Q-Former reads it (InstructBLIP). CATP's main baseline.
 
     Args:
         layers: "all", "first", "last" or layer indices.

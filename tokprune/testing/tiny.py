@@ -14,5 +14,14 @@ def _blip2() -> tuple[Any, Mapping[str, Any]]:
     return tiny_blip2("opt"), prompts("opt", pads=(0, 0))
 
 
-EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {adapters.Blip2: _blip2}
+def _instructblip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_instructblip import prompts, tiny_instructblip
+
+    return tiny_instructblip("llama"), prompts("llama", pads=(0, 0), question_pads=(0, 2))
+
+
+EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
+    adapters.Blip2: _blip2,
+    adapters.InstructBlip: _instructblip,
+}
 """Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""

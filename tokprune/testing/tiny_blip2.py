@@ -1,6 +1,6 @@
 """Tiny random BLIP-2 models whose attention is far from uniform, so that what they keep is not rounding noise.
 
-The only module here that imports transformers.
+This module and `tiny_instructblip`, which takes its parts, are the only ones here that import transformers.
 """
 
 from __future__ import annotations
@@ -44,10 +44,17 @@ def tiny_blip2(kind: str = "opt", attention: str = "sdpa", seed: int = 0, shallo
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = Blip2ForConditionalGeneration._from_config(_config(kind, shallow), attn_implementation=attention)
+        model = Blip2ForConditionalGeneration._from_config(
+            Blip2Config(**configuration(kind, shallow)), attn_implementation=attention
+        )
+    return animate(model, seed)
+
+
+def animate(model: Any, seed: int, **question: Tensor) -> Any:
+    """Give `model` random weights and spread its attention; `question` is what the Q-Former reads beside the image."""
     _randomise(model, seed)
     model.eval()
-    _spread_attention(model)
+    _spread_attention(model, question)
     return model
 
 
@@ -58,7 +65,8 @@ def with_attention(model: Any, attention: str) -> Any:
     return twin
 
 
-def _config(kind: str, shallow: bool) -> Any:
+def configuration(kind: str, shallow: bool) -> dict[str, Any]:
+    """What the configuration of a tiny model is made with."""
     depth = 1 if shallow else 3
     common: dict[str, Any] = {"vocab_size": 99, "eos_token_id": 97, "pad_token_id": PAD[kind]}
     if kind == "opt":
@@ -115,13 +123,13 @@ def _config(kind: str, shallow: bool) -> Any:
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
-    return Blip2Config(
-        vision_config=vision,
-        qformer_config=qformer,
-        text_config=text.to_dict(),
-        num_query_tokens=QUERIES,
-        image_token_index=IMAGE,
-    )
+    return {
+        "vision_config": vision,
+        "qformer_config": qformer,
+        "text_config": text.to_dict(),
+        "num_query_tokens": QUERIES,
+        "image_token_index": IMAGE,
+    }
 
 
 @torch.no_grad()
@@ -137,12 +145,12 @@ def _randomise(model: Any, seed: int) -> None:
 
 
 @torch.no_grad()
-def _spread_attention(model: Any) -> None:
+def _spread_attention(model: Any, question: dict[str, Tensor]) -> None:
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(99))
     size = model.config.vision_config.hidden_size
     for name in attentions(model):
         module = model.get_submodule(name)
-        factor = SPREAD / attention_logits(model, name, images).std(dim=candidates(name)).mean()
+        factor = SPREAD / attention_logits(model, name, images, **question).std(dim=candidates(name)).mean()
         if hasattr(module, "qkv"):
             module.qkv.weight[:size] *= factor
             module.qkv.bias[:size] *= factor
@@ -167,14 +175,14 @@ def candidates(name: str) -> int:
 
 
 @torch.no_grad()
-def attention_logits(model: Any, name: str, images: Tensor) -> Tensor:
-    """The logits `[batch head query key]` of one attention module, from what enters it."""
+def attention_logits(model: Any, name: str, images: Tensor, **question: Tensor) -> Tensor:
+    """The logits `[batch head query key]` of one attention module for its candidates, from what enters it."""
     module, entered = model.get_submodule(name), dict[str, Any]()
     hook = module.register_forward_pre_hook(
         lambda _, args, kwargs: entered.update(kwargs, hidden_states=kwargs.get("hidden_states", (*args, None)[0])),
         with_kwargs=True,
     )
-    model.get_image_features(images)
+    model.get_image_features(images, **question)
     hook.remove()
     own, other = entered["hidden_states"], entered.get("encoder_hidden_states")
     if hasattr(module, "qkv"):
@@ -182,6 +190,8 @@ def attention_logits(model: Any, name: str, images: Tensor) -> Tensor:
     else:
         query, key = module.query(own), module.key(own if other is None else other)
     query, key = (side.unflatten(-1, (4, 8)).transpose(1, 2) for side in (query, key))
+    if name.startswith("qformer") and other is None:
+        key = key[:, :, :QUERIES]  # a question's tokens are no candidates
     logits: Tensor = query @ key.transpose(2, 3) * 8**-0.5
     return logits
 

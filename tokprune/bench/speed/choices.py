@@ -131,7 +131,7 @@ def gift_of(model: Any, inputs: Mapping[str, Tensor], choices: Mapping[str, Choi
     Merging is done once more here, by hand, so that the oracle's answer checks it.
 
     Args:
-        model: A BLIP-2 without a cut.
+        model: A BLIP-2 or an InstructBLIP without a cut.
         inputs: What its `generate` takes.
         choices: Target -> what was chosen, of `recorded`.
         places: After how many layers the encoder's sequence became shorter, of `recorded`.
@@ -183,7 +183,7 @@ def _encoder_cuts(model: Any, pixels: Tensor, choice: Choice, places: Sequence[i
 
 def _merged_prefix(model: Any, inputs: Mapping[str, Tensor], choice: Choice, cuts: Sequence[EncoderCut]) -> Tensor:
     ids = inputs["input_ids"]
-    embeddings = prompt_embeddings(model, ids, encode(model, inputs["pixel_values"], cuts))
+    embeddings = prompt_embeddings(model, inputs, encode(model, inputs["pixel_values"], cuts))
     kept = choice.report.kept
     tokens = embeddings[ids == model.config.image_token_id].view(*kept.shape, -1)
     merged, _ = choice.reduced(0, tokens, kept)

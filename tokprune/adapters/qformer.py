@@ -1,0 +1,130 @@
+"""Models built like BLIP-2: an image encoder, a Q-Former whose query tokens read it, and a language model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from torch import nn
+
+from tokprune.adapters.delegated import DelegatedCut
+from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.family import DelegatedFamily
+from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
+from tokprune.adapters.sources import AttentionSource
+from tokprune.errors import AdapterError
+from tokprune.interfaces import Attachment, Cut, Observed
+
+QUERY_SIGNALS = ("tokens", "cross_attention", "self_attention", "encoder_attention", "text")
+"""What is observed of the query tokens on their way to the language model."""
+
+
+class QFormerAdapter:
+    """Query tokens leave in front of the language model, image tokens inside the image encoder."""
+
+    name: ClassVar[str]
+    module: ClassVar[str]
+    """The module of transformers that defines the model."""
+    model: ClassVar[str]
+    """The model's class."""
+    asks: ClassVar[bool] = False
+    """Whether the Q-Former reads the question too, beside its query tokens."""
+
+    def matches(self, model: nn.Module) -> bool:
+        """Whether `model` is of the class that the adapter is for."""
+        # A model of a library that was never imported cannot exist, so there is no need to import it here.
+        module = sys.modules.get(self.module)
+        return module is not None and isinstance(model, getattr(module, self.model))
+
+    def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
+        """Targets and their signals."""
+        return {"query": QUERY_SIGNALS, "image": ENCODER_SIGNALS}
+
+    def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
+        """Cut the query tokens where the language model takes over, the image tokens between the encoder's layers."""
+        if cut.target == "image":
+            return LayerCut(model, encoder_family(model, self.name), cut, done, owner)
+        if cut.target == "query":
+            return DelegatedCut(model, query_family(model, self.name, self.asks), cut, done, owner)
+        raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'query', 'image'")
+
+
+def query_family(model: nn.Module, name: str, asks: bool) -> DelegatedFamily:
+    """Module paths and sizes of one model; `asks` if its Q-Former reads the question too."""
+    config: Any = model.config
+    qformer, vision = config.qformer_config, config.vision_config
+    heads = qformer.num_attention_heads
+    scale = (qformer.hidden_size // heads) ** -0.5
+
+    def projections(prefix: str) -> tuple[tuple[str, str], ...]:
+        return (f"{prefix}.attention.query", "query"), (f"{prefix}.attention.key", "key")
+
+    crossing = [i for i in range(qformer.num_hidden_layers) if i % qformer.cross_attention_frequency == 0]
+    cross_attention = [
+        AttentionSource(
+            "cross_attention",
+            order,
+            projections(f"qformer.encoder.layer.{index}.crossattention"),
+            heads,
+            scale,
+            candidates="query",
+        )
+        for order, index in enumerate(crossing)
+    ]
+    self_attention = [
+        AttentionSource(
+            "self_attention",
+            index,
+            projections(f"qformer.encoder.layer.{index}.attention"),
+            heads,
+            scale,
+            candidates="key",
+            leading=config.num_query_tokens if asks else None,
+        )
+        for index in range(qformer.num_hidden_layers)
+    ]
+    return DelegatedFamily(
+        name=name,
+        sources={
+            "cross_attention": cross_attention,
+            "self_attention": self_attention,
+            "encoder_attention": _encoder_attention(vision),
+        },
+        vectors="language_projection",
+        language_model="language_model",
+        query_tokens=config.num_query_tokens,
+        image_argument="pixel_values",
+        image_token_id=config.image_token_id,
+        padded="qformer" if asks else None,
+    )
+
+
+def encoder_family(model: nn.Module, name: str) -> EncoderFamily:
+    """Module paths and sizes of the image encoder of one model."""
+    config: Any = model.config
+    vision = config.vision_config
+    return EncoderFamily(
+        name=name,
+        encoder="vision_model",
+        layers=[f"vision_model.encoder.layers.{index}" for index in range(vision.num_hidden_layers)],
+        attention=_encoder_attention(vision),
+        protected=1,
+        patch_size=vision.patch_size,
+        reader="qformer",
+    )
+
+
+def _encoder_attention(vision: Any) -> list[AttentionSource]:
+    """The self-attention of the image encoder, layer by layer."""
+    return [
+        AttentionSource(
+            "encoder_attention",
+            index,
+            ((f"vision_model.encoder.layers.{index}.self_attn.qkv", "query key value"),),
+            vision.num_attention_heads,
+            (vision.hidden_size // vision.num_attention_heads) ** -0.5,
+            candidates="key",
+        )
+        for index in range(vision.num_hidden_layers)
+    ]
