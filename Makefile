@@ -58,7 +58,7 @@ demo: $(STAMPS)/package
 	@$(BIN)/python docs/scripts/summary.py $(DEMO_OUT)
 
 test: $(STAMPS)/test test-plugins
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist=worksteal
 
 # A folder of their own, so that the other tests are about tokprune alone; not editable, so that only what is in the
 # wheels can be found, and only through the entry points.
