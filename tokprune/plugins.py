@@ -41,11 +41,11 @@ def builtin_plugin() -> Plugin:
     return Plugin("builtin", builtin, "tokprune", version("tokprune"))
 
 
-def skip_plugin(message: str, error: Exception) -> None:
-    """Warn that a plugin is skipped because of `error`; in strict mode raise a `PluginError` instead."""
+def skip_plugin(error: PluginError) -> None:
+    """Warn that a plugin is skipped because of `error`; in strict mode raise it instead."""
     if os.environ.get("TOKPRUNE_STRICT_PLUGINS", "") not in ("", "0"):
-        raise PluginError(message) from error
-    warnings.warn(message, PluginWarning, stacklevel=3)
+        raise error
+    warnings.warn(f"{error}; none of its components are available", PluginWarning, stacklevel=3)
 
 
 def plugins_of(distribution: str) -> Iterator[Plugin]:
@@ -61,14 +61,7 @@ def plugins_of(distribution: str) -> Iterator[Plugin]:
             f"one: {', '.join(plugin_distributions()) or 'none'}"
         )
     for point in sorted(points, key=lambda point: point.name):
-        try:
-            module = point.load()
-        except Exception as error:
-            raise PluginError(
-                f"plugin {point.name!r} of distribution {distribution!r} could not be loaded "
-                f"({type(error).__name__}: {error})"
-            ) from error
-        yield Plugin(point.name, module, *_distribution(point))
+        yield _load(point)
 
 
 def plugin_distributions() -> list[str]:
@@ -85,20 +78,27 @@ def installed_plugins() -> Iterator[Plugin]:
         if wanted is not None and point.name not in wanted:
             continue
         try:
-            module = point.load()
-        except Exception as error:
-            skip_plugin(
-                f"plugin {point.name!r} of distribution {_distribution(point)[0]!r} could not be loaded "
-                f"({type(error).__name__}: {error}); its components are not available",
-                error,
-            )
+            plugin = _load(point)
+        except PluginError as error:
+            skip_plugin(error)
             continue
-        yield Plugin(point.name, module, *_distribution(point))
+        yield plugin
     missing = sorted((wanted or set()) - {point.name for point in found})
     if missing:
         raise PluginError(
             f"TOKPRUNE_PLUGINS names {missing}, but the installed plugins are {[point.name for point in found]}"
         )
+
+
+def _load(point: EntryPoint) -> Plugin:
+    try:
+        module = point.load()
+    except Exception as error:
+        raise PluginError(
+            f"plugin {point.name!r} of distribution {_distribution(point)[0]!r} could not be loaded "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return Plugin(point.name, module, *_distribution(point))
 
 
 def _same(name: str, other: str) -> bool:

@@ -199,5 +199,5 @@ def default_registry() -> Registry:
         except PluginConflictError:
             raise
         except PluginError as error:
-            skip_plugin(f"{error}; none of its components are available", error)
+            skip_plugin(error)
     return registry

@@ -12,10 +12,10 @@ import pytest
 
 from tokprune.bench.arithmetic import Arithmetic
 from tokprune.bench.costs import Workload, shares
-from tokprune.bench.flops import weightless
 from tokprune.bench.gains import Gains
 from tokprune.bench.roofline import Machine
 from tokprune.bench.sizes import real_size_config
+from tokprune.bench.weightless import weightless
 
 OPT, T5, VICUNA = "blip2-opt-2.7b", "blip2-flan-t5-xl", "instructblip-vicuna-7b"
 CAPTION, BEAMS, VQA = Workload(4, 10), Workload(4, 10, beams=5), Workload(16, 3)

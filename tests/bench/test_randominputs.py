@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tokprune.bench.randominputs import random_inputs
-from tokprune.bench.randomweights import random_model, weightless_model
+from tokprune.bench.randomweights import random_model
 from tokprune.bench.sizes import real_size_config
+from tokprune.bench.weightless import weightless
 from tokprune.errors import InvalidValueError
 
 
@@ -40,7 +41,7 @@ def test_pictures_have_the_encoders_dtype_and_instructblip_reads_the_prompt_twic
 
 def test_pictures_that_are_not_square():
     config = real_size_config("blip2-opt-2.7b:scale=0.05")
-    model = weightless_model(config)
+    model = weightless(config, "sdpa", buffers=True)
     model.config.vision_config.image_size = (28, 42)
     assert random_inputs(model, 1)["pixel_values"].shape == (1, 3, 28, 42)
 

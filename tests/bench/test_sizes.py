@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from tokprune.bench.randomweights import weightless_model
 from tokprune.bench.sizes import REAL_SIZES, parse_size, real_size_config
+from tokprune.bench.weightless import weightless
 from tokprune.errors import InvalidValueError, UnknownNameError
 
 EVA_G = 985_952_256
@@ -31,7 +31,7 @@ def parameters(module):
 
 @pytest.mark.parametrize("name", REAL_SIZES)
 def test_a_real_size_has_as_many_parameters_as_was_published(name):
-    model = weightless_model(real_size_config(name))
+    model = weightless(real_size_config(name), "sdpa", buffers=True)
     assert parameters(model) == PUBLISHED[name]
     assert parameters(model.language_model) == LANGUAGE_MODELS[name]
     assert parameters(model.vision_model) == EVA_G

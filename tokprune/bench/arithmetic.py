@@ -13,8 +13,9 @@ from torch import nn
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.after import After, check_after, falling_counts, layers_before
 from tokprune.bench.costs import Costs, Workload
-from tokprune.bench.flops import Cost, deep, meter, shallow, weightless
+from tokprune.bench.flops import Cost, deep, meter, shallow
 from tokprune.bench.language import LanguageCosts, ids
+from tokprune.bench.weightless import weightless
 from tokprune.errors import AdapterError, InvalidValueError
 from tokprune.keep import Keep, keep_count
 from tokprune.policy import Policy

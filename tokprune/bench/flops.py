@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -40,21 +38,6 @@ class Cost:
     def per_beam(self, beams: int) -> Cost:
         """The same run for that many beams of the sample: they share the weights and nothing else."""
         return Cost(beams * self.flops, self.weights, beams * self.cache)
-
-
-def weightless(config: Any, attention: str | None = None) -> Any:
-    """The model of a transformers configuration on the meta device: shapes without numbers, so it takes no memory.
-
-    Args:
-        config: A configuration of an image-text-to-text model.
-        attention: Attention implementation; None for transformers' own choice.
-    """
-    from transformers import AutoModelForImageTextToText
-
-    with torch.device("meta"):
-        # A copy, because the configuration is told the attention: a model that lent its own would change over to it.
-        model = AutoModelForImageTextToText.from_config(copy.deepcopy(config), attn_implementation=attention)
-    return model.eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from tokprune.bench.weightless import weightless
 from tokprune.errors import InvalidValueError
 
 
@@ -34,7 +32,7 @@ def random_model(
         InvalidValueError: The device is not there or cannot hold the model, or the model lacks this attention.
     """
     try:
-        model = weightless_model(config, attention=attention)
+        model = weightless(config, attention, buffers=True)
     except (ValueError, ImportError) as error:
         raise InvalidValueError(f"attention {attention!r}: {str(error).splitlines()[0]}") from error
     _set_dtype(model, getattr(torch, dtype))
@@ -43,29 +41,6 @@ def random_model(
         return model.to(device)  # buffers; the weights are there already
     except (RuntimeError, AssertionError) as error:
         raise InvalidValueError(f"device {device!r}: {str(error).splitlines()[0]}") from error
-
-
-def weightless_model(config: Any, attention: str = "sdpa") -> Any:
-    """The same without weights: parameters on the meta device, buffers (rotary tables, position ids) in earnest."""
-    from transformers import AutoModelForImageTextToText
-
-    with _parameters_on_meta():
-        model = AutoModelForImageTextToText.from_config(config, attn_implementation=attention)
-    return model.eval().requires_grad_(False)
-
-
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
-    def to_meta(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
-        # One that is there already may be shared between modules, and has to stay the same object.
-        return None if parameter is None or parameter.is_meta else nn.Parameter(parameter.to("meta"))
-
-    # Typed as if it could not replace the parameter; its documentation says that it can.
-    hook = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def _set_dtype(model: Any, dtype: torch.dtype) -> None:

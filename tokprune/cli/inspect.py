@@ -90,8 +90,8 @@ def inspect(
 
 def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:
     """Model and processor; for the name of a real size a model without weights, and no processor."""
-    from tokprune.bench.flops import weightless
     from tokprune.bench.sizes import real_size_config
+    from tokprune.bench.weightless import weightless
     from tokprune.cli.models import load
     from tokprune.cli.sizes import is_size
 

@@ -42,16 +42,14 @@ def tiny_blip2(kind: str = "opt", attention: str = "sdpa", seed: int = 0, shallo
         >>> tuple(model(**prompts()).logits.shape)
         (2, 14, 99)
     """
+    return build(Blip2ForConditionalGeneration, Blip2Config(**configuration(kind, shallow)), attention, seed)
+
+
+def build(model_class: Any, config: Any, attention: str, seed: int, **question: Tensor) -> Any:
+    """A model with random weights and spread attention; `question` is what its Q-Former reads beside the image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = Blip2ForConditionalGeneration._from_config(
-            Blip2Config(**configuration(kind, shallow)), attn_implementation=attention
-        )
-    return animate(model, seed)
-
-
-def animate(model: Any, seed: int, **question: Tensor) -> Any:
-    """Give `model` random weights and spread its attention; `question` is what the Q-Former reads beside the image."""
+        model = model_class._from_config(config, attn_implementation=attention)
     _randomise(model, seed)
     model.eval()
     _spread_attention(model, question)
@@ -104,19 +102,11 @@ def configuration(kind: str, shallow: bool) -> dict[str, Any]:
             num_heads=4,
             dropout_rate=0.0,
         )
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": depth,
-        "num_attention_heads": 4,
-        "image_size": 16,
-        "patch_size": 4,
-    }
+    width = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    vision = {**width, "num_hidden_layers": depth, "image_size": 16, "patch_size": 4}
     qformer = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
+        **width,
         "num_hidden_layers": depth + 1,
-        "num_attention_heads": 4,
         "cross_attention_frequency": 2,
         "encoder_hidden_size": 32,
         "vocab_size": 99,

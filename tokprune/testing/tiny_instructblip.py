@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -34,11 +33,8 @@ def tiny_instructblip(kind: str = "llama", attention: str = "sdpa", seed: int = 
         (2, 14, 99)
     """
     config = InstructBlipConfig(**tiny_blip2.configuration(kind, shallow))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = InstructBlipForConditionalGeneration._from_config(config, attn_implementation=attention)
     words = torch.randint(10, 90, (4, TEXT), generator=torch.Generator().manual_seed(98))
-    return tiny_blip2.animate(model, seed, qformer_input_ids=words)
+    return tiny_blip2.build(InstructBlipForConditionalGeneration, config, attention, seed, qformer_input_ids=words)
 
 
 def prompts(
