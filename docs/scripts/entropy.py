@@ -5,16 +5,15 @@ python docs/scripts/entropy.py writes docs/results/entropy/
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
+from notes import birth_certificate, markdown, write_result
 from torch import Tensor
 
 import tokprune
 from tokprune.bench.answering import prepare
-from tokprune.bench.certificate import certify
-from tokprune.zoo import PROMPT_TEMPLATE, load_dataset, load_model
+from tokprune.zoo import load_dataset, load_model
 
 OUT = Path(__file__).parents[1] / "results" / "entropy"
 IMAGES, SEED = 200, 0
@@ -45,34 +44,6 @@ def main() -> None:
         for r in [correlation(scores(name), entropy)]
     ]
     head = ("scorer", "correlation with entropy, mean over images", "5% of images below", "95% of images below")
-    OUT.mkdir(parents=True, exist_ok=True)
-    with (OUT / "correlation.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([head, *rows])
-    certificate = certify(
-        model,
-        name="blip2-shapes",
-        data="shapes-vqa",
-        samples=samples,
-        seed=SEED,
-        template=PROMPT_TEMPLATE,
-        max_new_tokens=0,
-        batch_size=IMAGES,
-    )
-    facts = (
-        "model",
-        "weights",
-        "data",
-        "questions",
-        "n",
-        "seed",
-        "device",
-        "dtype",
-        "tokprune",
-        "torch",
-        "transformers",
-    )
-    values = certificate.to_dict()
-    table = [head, ("---", "---:", "---:", "---:"), *rows]
     note = [
         "# What the scorers elect: entropy of attention",
         "",
@@ -80,18 +51,15 @@ def main() -> None:
         "token's cross-attention (summed over heads and layers). Near 1: the scorer keeps what looks everywhere.",
         "Near -1: it keeps what looks at something. `focus` would be at -1 by its definition.",
         "",
-        *("| " + " | ".join(row) + " |" for row in table),
+        *markdown(head, rows),
         "",
         "So `catp-vote` elects, by and large, the query tokens that look everywhere. That is not the whole story:",
         "`catp-weighted` does so less and answers no better, and `focus`, which does the opposite, does not clearly",
         "beat `random` at 1/2 and 1/4.",
         "",
-        "Birth certificate: "
-        + ", ".join(f"{name} {values[name]}" for name in facts)
-        + "; `python docs/scripts/entropy.py`.",
+        birth_certificate(model, samples, SEED, "entropy.py"),
     ]
-    (OUT / "note.md").write_text("\n".join(note) + "\n", encoding="utf-8")
-    print("\n".join(note))
+    write_result(OUT, "correlation.csv", [head, *rows], note)
 
 
 if __name__ == "__main__":

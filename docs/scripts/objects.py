@@ -5,22 +5,20 @@ python docs/scripts/objects.py writes docs/results/image-objects/
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import torch
+from notes import birth_certificate, markdown, write_result
 from torch import Tensor
 
 import tokprune
 from tokprune.bench.answering import prepare
-from tokprune.bench.certificate import certify
-from tokprune.zoo import PROMPT_TEMPLATE, load_dataset, load_model
+from tokprune.zoo import load_dataset, load_model
 
 OUT = Path(__file__).parents[1] / "results" / "image-objects"
 IMAGES, SEED, KEEP = 350, 0, 0.25
 SCORERS = ("received-attention", "self-attention", "distinct", "l2-norm", "stride", "random")
-FACTS = ("model", "weights", "data", "questions", "n", "seed", "device", "dtype", "tokprune", "torch", "transformers")
 
 
 def on_objects(scene: Any, size: int, side: int) -> Tensor:
@@ -50,19 +48,6 @@ def main() -> None:
 
     rows = [(name, *(f"{100 * share(name, after):.0f}" for after in places)) for name in SCORERS]
     head = ("scorer", *(f"cut after layer {after}" for after in places))
-    OUT.mkdir(parents=True, exist_ok=True)
-    with (OUT / "objects.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([head, *rows])
-    values = certify(
-        model,
-        name="blip2-shapes",
-        data="shapes-vqa",
-        samples=samples,
-        seed=SEED,
-        template=PROMPT_TEMPLATE,
-        max_new_tokens=0,
-        batch_size=IMAGES,
-    ).to_dict()
     note = [
         "# Which image tokens stay: those on objects",
         "",
@@ -70,19 +55,16 @@ def main() -> None:
         f"{KEEP:g} (chance: {100 * KEEP:.0f}).",
         f"Such tokens are {100 * float(objects.float().mean()):.0f}% of all.",
         "",
-        *("| " + " | ".join(row) + " |" for row in [head, ("---", *["---:"] * len(places)), *rows]),
+        *markdown(head, rows),
         "",
         "`received-attention` and `distinct` find the objects behind the first layer, where they lead the table of all",
         "scorers. `l2-norm` avoids them: on this model the long vectors are background, and it does worse than",
         "`random`. Deeper, `received-attention` keeps fewer tokens on objects, and still answers better than behind",
         "the first layer, so where a token stands is not all that it knows.",
         "",
-        "Birth certificate: "
-        + ", ".join(f"{name} {values[name]}" for name in FACTS)
-        + "; `python docs/scripts/objects.py`.",
+        birth_certificate(model, samples, SEED, "objects.py"),
     ]
-    (OUT / "note.md").write_text("\n".join(note) + "\n", encoding="utf-8")
-    print("\n".join(note))
+    write_result(OUT, "objects.csv", [head, *rows], note)
 
 
 if __name__ == "__main__":
