@@ -17,7 +17,7 @@ from tokprune.interfaces import Adapter, Attachment, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.kernels import record_backends
 from tokprune.policy import Policy
-from tokprune.report import Report, latest_scores
+from tokprune.report import Report, latest_scores, scores_of_groups
 from tokprune.signal import Signal
 from tokprune.verify import verify
 
@@ -97,9 +97,17 @@ class Handle:
         return kept
 
     def _done(self, observed: Observed) -> None:
-        steps = [(kept, *self._elections.pop(kept)) for kept in observed.choices or (observed.kept,)]
-        scores = latest_scores([(kept, scores) for kept, scores, _ in steps])
-        backends = sorted(set().union(*(ran for _, _, ran in steps))) or ["reference"]
+        if observed.groups:
+            choices = tuple(kept for _, kept in observed.groups)
+        else:
+            choices = observed.choices or (observed.kept,)
+        elections = [self._elections.pop(kept) for kept in choices]
+        backends = sorted(set().union(*(ran for _, ran in elections))) or ["reference"]
+        if observed.groups:
+            images = [which for which, _ in observed.groups]
+            scores = scores_of_groups(observed.kept, [(i, s) for i, (s, _) in zip(images, elections, strict=True)])
+        else:
+            scores = latest_scores([(kept, s) for kept, (s, _) in zip(choices, elections, strict=True)])
         self.report = Report(
             observed.kept,
             scores,

@@ -117,6 +117,9 @@ class Observed:
         sizes: how many original tokens each target token stands for `[batch token]` (0 for dropped), or None.
         choices: what `Cut.choose` returned, step by step, the same objects; the later ones are about the tokens that
             the earlier ones kept.
+        groups: where images have different numbers of tokens, so that `Cut.choose` was asked once for each number:
+            which images (int `[image]`), and what it returned for them, the same object. `kept` then has a column for
+            each token of the largest image, False where an image has none.
     """
 
     kept: Tensor
@@ -124,6 +127,7 @@ class Observed:
     length_after: int
     sizes: Tensor | None = None
     choices: tuple[Tensor, ...] = ()
+    groups: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class Attachment(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tokprune.functional import kept_index
@@ -15,8 +16,10 @@ class Report:
     """What the last pruned call kept and why.
 
     Attributes:
-        kept: bool `[image token]`, True for target tokens that stayed.
+        kept: bool `[image token]`, True for target tokens that stayed. Where images have different numbers of tokens
+            there is a column for each token of the largest, False where an image has none.
         scores: float `[image token]`, the score that decided; where tokens leave in several steps, each token's last.
+            NaN where an image has no such token.
         length_before: length of the sequence that would have gone on: into the language model, or through the rest of
             the image encoder.
         length_after: length of the one that did.
@@ -69,4 +72,24 @@ def latest_scores(steps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         alive = stays if alive is None else alive.gather(1, stays)
         scores = scores.scatter(1, alive.to(scores.device), next_scores.to(scores))
         kept = next_kept
+    return scores
+
+
+def scores_of_groups(kept: Tensor, groups: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The scores of images that have different numbers of tokens, in one tensor, NaN where an image has no token.
+
+    Args:
+        kept: bool `[image token]`, with a column for each token of the largest image.
+        groups: which images (int `[image]`), and their scores `[image token]`.
+
+    Example:
+        >>> import torch
+        >>> kept = torch.tensor([[True, False], [True, False]])
+        >>> scores_of_groups(kept, [(torch.tensor([1]), torch.tensor([[3.0]])), (torch.tensor([0]), torch.ones(1, 2))])
+        tensor([[1., 1.],
+                [3., nan]])
+    """
+    scores = kept.new_full(kept.shape, torch.nan, dtype=torch.float32)
+    for images, found in groups:
+        scores[images.to(scores.device), : found.shape[1]] = found.to(scores)
     return scores

@@ -12,6 +12,7 @@ from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError
 from tokprune.interfaces import Adapter, Cut, Observed
 from tokprune.keep import Keep
+from tokprune.outputs import answer_of
 from tokprune.signal import Signal
 
 
@@ -19,7 +20,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     """Raise `TokpruneError` unless the cut does what it says on `inputs`; `model` must come without the cut on it."""
     if model.training:
         raise TokpruneError("check compares outputs bit for bit, so dropout must be off: call model.eval() first")
-    plain = _logits(model, inputs)
+    plain = _answer(model, inputs)
 
     def keep_all(signal: Signal, keep: Keep | None = None) -> Tensor:
         return torch.ones(signal.shape, dtype=torch.bool, device=plain.device)
@@ -28,21 +29,27 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     everything = replace(cut, choose=keep_all, keep=1.0)
     attachment = adapter.attach(model, everything, seen.append, owner)
     try:
-        same = _logits(model, inputs)
+        same = _answer(model, inputs)
     finally:
         attachment.remove()
     if not seen:
         raise TokpruneError("the cut was never reached: is the model compiled, or was a module replaced?")
+    if plain.shape != same.shape:
+        raise TokpruneError(
+            f"keep=1.0 changed the shape of the model's answer: expected {tuple(plain.shape)}, got {tuple(same.shape)}"
+        )
     if not torch.equal(plain, same):
         difference = (plain.float() - same.float()).abs().max().item()
-        raise TokpruneError(f"keep=1.0 changed the logits by up to {difference:.3g}; expected no difference at all")
+        raise TokpruneError(
+            f"keep=1.0 changed the model's answer by up to {difference:.3g}; expected no difference at all"
+        )
     seen.clear()
     entered: set[int] = set()
     attachment = adapter.attach(model, cut, seen.append, owner)
     spy = _Spy(seen, entered, attachment.reader)
     spies = [m.register_forward_pre_hook(spy, with_kwargs=True) for m in attachment.reader.modules()]
     try:
-        _logits(model, inputs)
+        _answer(model, inputs)
     finally:
         for hook in spies:
             hook.remove()
@@ -74,9 +81,7 @@ class _Spy:
         self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))
 
 
-def _logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+def _answer(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
     forget_compiled()
     with torch.no_grad():
-        output = model(**inputs)
-    logits: Tensor = output[0] if isinstance(output, tuple) else output.logits
-    return logits
+        return answer_of(model(**inputs))

@@ -5,9 +5,9 @@ For an adapter of your own there is the seam between the layers of an image enco
 come from. `tokprune new adapter NAME` writes an example.
 """
 
-from tokprune.adapters.blip2 import Blip2
 from tokprune.adapters.encoder import EncoderFamily
-from tokprune.adapters.instructblip import InstructBlip
+from tokprune.adapters.families.blip2 import Blip2
+from tokprune.adapters.families.instructblip import InstructBlip
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 

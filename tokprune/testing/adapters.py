@@ -15,6 +15,7 @@ from tokprune.errors import AdapterError
 from tokprune.interfaces import Adapter, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.observe import observe
+from tokprune.outputs import answer_of
 from tokprune.reductions import Prune
 from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal
 from tokprune.testing import components
@@ -31,12 +32,10 @@ class Case:
     model: nn.Module
     inputs: Mapping[str, Any]
 
-    def logits(self) -> Tensor:
+    def answer(self) -> Tensor:
         """What the model answers."""
         with torch.no_grad():
-            output = self.model(**self.inputs)
-        logits: Tensor = output[0] if isinstance(output, tuple) else output.logits
-        return logits
+            return answer_of(self.model(**self.inputs))
 
 
 def check_adapter(adapter: Adapter, model: nn.Module, inputs: Mapping[str, Any]) -> None:
@@ -108,10 +107,10 @@ def attention_is_the_models_own(adapter: Any, case: Case) -> None:
 
 def observing_changes_nothing(adapter: Any, case: Case) -> None:
     """Observing a model does not change what it answers."""
-    before = case.logits()
+    before = case.answer()
     for target, names in adapter.offers(case.model).items():
         observe(case.model, case.inputs, names, target=target, adapter=adapter)
-    if not same(case.logits(), before):
+    if not same(case.answer(), before):
         raise Violation("The logits differ after observing.")
 
 
@@ -127,14 +126,14 @@ def prunes_for_real(adapter: Any, case: Case) -> None:
 def remove_leaves_no_trace(adapter: Any, case: Case) -> None:
     """After remove, the model has the hooks, attributes, weights and answers that it had before."""
     for target in adapter.offers(case.model):
-        before, traces = case.logits(), _traces(case.model)
+        before, traces = case.answer(), _traces(case.model)
         handle = apply(case.model, scorer="first", keep=1, target=target, adapter=adapter)
-        pruned = case.logits()
+        pruned = case.answer()
         handle.remove()
         handle.remove()
         if _traces(case.model) != traces:
             raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model), traces)}")
-        if not same(case.logits(), before):
+        if not same(case.answer(), before):
             raise Violation(f"Target {target!r}: the logits differ after remove.")
         if same(pruned, before):
             raise Violation(f"Target {target!r}: keep=1 does not change the logits at all.")
@@ -143,7 +142,7 @@ def remove_leaves_no_trace(adapter: Any, case: Case) -> None:
 def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
     """An exception in the middle of a pruned call, or in attach, leaves a model that works as before."""
     for target, names in adapter.offers(case.model).items():
-        before, traces = case.logits(), _traces(case.model)
+        before, traces = case.answer(), _traces(case.model)
 
         def broken(signal: Signal, keep: Keep | None = None) -> Tensor:
             raise KeyboardInterrupt
@@ -154,14 +153,14 @@ def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
         cut = Cut(target, {names[0]: "all"}, broken, Prune(), "compact", keep=1)
         attachment = adapter.attach(case.model, cut, done, object())
         try:
-            case.logits()
+            case.answer()
         except KeyboardInterrupt:
             pass
         else:
             raise Violation(f"Target {target!r}: `choose` was not called, or what it raised was swallowed.")
         finally:
             attachment.remove()
-        if _traces(case.model) != traces or not same(case.logits(), before):
+        if _traces(case.model) != traces or not same(case.answer(), before):
             raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model), traces)}")
         with contextlib.suppress(AdapterError, ValueError, KeyError):
             adapter.attach(case.model, Cut("nowhere", {}, broken, Prune(), "compact"), done, object()).remove()

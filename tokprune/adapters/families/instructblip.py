@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tokprune.adapters.qformer import QFormerAdapter
+from tokprune.adapters.families.qformer import QFormerAdapter
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""One file for each model family: where its parts are, handed to the seam that cuts it."""
