@@ -152,7 +152,7 @@ def _observed(trial: Trial) -> list[str]:
 
 def _generated(trial: Trial) -> list[str]:
     if not hasattr(trial.model, "generate") or not trial.model.can_generate():
-        return ["–", "–"]
+        return ["-", "-"]
     return [
         _verdict(trial.runs(lambda beams=beams: trial.generate(num_beams=beams), scorer="first")) for beams in (1, 3)
     ]
