@@ -53,4 +53,9 @@ def register_reductions() -> Mapping[str, type]:
 @hookimpl
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
-    return {"blip2": adapters.Blip2, "instructblip": adapters.InstructBlip}
+    return {
+        "blip2": adapters.Blip2,
+        "blip2-retrieval": adapters.Blip2Retrieval,
+        "instructblip": adapters.InstructBlip,
+        "instructblip-video": adapters.InstructBlipVideo,
+    }

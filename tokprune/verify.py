@@ -58,7 +58,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     if told.length_after not in entered or (told.length_after < told.length_before and told.length_before in entered):
         raise TokpruneError(
             f"the cut reports {told.length_before} -> {told.length_after} tokens, but sequences of {sorted(entered)} "
-            f"tokens entered the {type(attachment.reader).__name__}"
+            f"tokens entered the {' or '.join(type(each).__name__ for each in _heads(attachment.reader))}"
         )
 
 
@@ -66,19 +66,23 @@ class _Spy:
     """Notes the lengths of the sequences that enter the reader, and its submodules, once the cut has happened.
 
     Sequences are known by the names that transformers gives them. A reader that gets none under such a name is
-    believed to read its first argument.
+    believed to read its first argument. A list of modules is as many readers.
     """
 
     def __init__(self, seen: list[Observed], lengths: set[int], reader: nn.Module) -> None:
-        self.seen, self.lengths, self.reader = seen, lengths, reader
+        self.seen, self.lengths, self.heads = seen, lengths, _heads(reader)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self.seen:
             return
         sequences = [kwargs.get(name) for name in ("inputs_embeds", "encoder_hidden_states")]
-        if module is self.reader and not any(isinstance(s, Tensor) for s in sequences):
+        if any(module is each for each in self.heads) and not any(isinstance(s, Tensor) for s in sequences):
             sequences = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 3]
         self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))
+
+
+def _heads(reader: nn.Module) -> list[nn.Module]:
+    return list(reader) if isinstance(reader, nn.ModuleList) else [reader]
 
 
 def _answer(model: nn.Module, inputs: dict[str, Any]) -> Tensor:

@@ -7,8 +7,19 @@ come from. `tokprune new adapter NAME` writes an example.
 
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip2 import Blip2
+from tokprune.adapters.families.blip2retrieval import Blip2Retrieval
 from tokprune.adapters.families.instructblip import InstructBlip
+from tokprune.adapters.families.instructblipvideo import InstructBlipVideo
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
-__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut"]
+__all__ = [
+    "ENCODER_SIGNALS",
+    "AttentionSource",
+    "Blip2",
+    "Blip2Retrieval",
+    "EncoderFamily",
+    "InstructBlip",
+    "InstructBlipVideo",
+    "LayerCut",
+]

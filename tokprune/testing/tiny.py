@@ -20,8 +20,22 @@ def _instructblip() -> tuple[Any, Mapping[str, Any]]:
     return tiny_instructblip("llama"), prompts("llama", pads=(0, 0), question_pads=(0, 2))
 
 
+def _instructblipvideo() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_instructblipvideo import prompts, tiny_instructblipvideo
+
+    return tiny_instructblipvideo("llama"), prompts("llama", pads=(0, 0))
+
+
+def _blip2_retrieval() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_blip2_retrieval import prompts, tiny_blip2_retrieval
+
+    return tiny_blip2_retrieval(), prompts()
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip2: _blip2,
+    adapters.Blip2Retrieval: _blip2_retrieval,
     adapters.InstructBlip: _instructblip,
+    adapters.InstructBlipVideo: _instructblipvideo,
 }
 """Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""
