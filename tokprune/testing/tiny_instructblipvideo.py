@@ -49,7 +49,7 @@ def prompts(
         `[video text]`, `input_ids` and `attention_mask` `[video position]`.
     """
     given = tiny_instructblip.prompts(kind, (frames,) * len(pads), pads, seed)
-    given["pixel_values"] = given["pixel_values"].unflatten(0, (len(pads), frames))
+    given["pixel_values"] = given["pixel_values"].reshape(len(pads), frames, 3, 16, 16)
     for name in ("qformer_input_ids", "qformer_attention_mask"):
         given[name] = given[name][::frames]
     return given
