@@ -56,6 +56,11 @@ def register_adapters() -> Mapping[str, type]:
     return {
         "blip2": adapters.Blip2,
         "blip2-retrieval": adapters.Blip2Retrieval,
+        "clip": adapters.Clip,
+        "dinov2": adapters.Dinov2,
         "instructblip": adapters.InstructBlip,
         "instructblip-video": adapters.InstructBlipVideo,
+        "siglip": adapters.Siglip,
+        "timm-vit": adapters.TimmVit,
+        "vit": adapters.Vit,
     }
