@@ -88,7 +88,7 @@ lint: $(STAMPS)/lint
 	$(BIN)/lint-imports
 
 docs: $(STAMPS)/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "site/index.html"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # not --quiet: warnings that are not shown do not count
 
 pages: $(STAMPS)/package
 	$(BIN)/python docs/scripts/pages.py

@@ -53,4 +53,12 @@ def register_reductions() -> Mapping[str, type]:
 @hookimpl
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
-    return {"blip2": adapters.Blip2, "instructblip": adapters.InstructBlip}
+    return {
+        "blip2": adapters.Blip2,
+        "clip": adapters.Clip,
+        "dinov2": adapters.Dinov2,
+        "instructblip": adapters.InstructBlip,
+        "siglip": adapters.Siglip,
+        "timm-vit": adapters.TimmVit,
+        "vit": adapters.Vit,
+    }

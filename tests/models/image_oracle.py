@@ -53,7 +53,7 @@ def encode(model, images, counts, points, merge=False, **options):
             given = points(maps[since:], states[:, 1:].detach())
             for image, row in enumerate(given):
                 scores[image].update({group[0]: float(value) for group, value in zip(groups[image], row, strict=True)})
-            states, groups = _cut(states, groups, best([list(map(float, row)) for row in given], counts[number]), merge)
+            states, groups = cut(states, groups, best([list(map(float, row)) for row in given], counts[number]), merge)
             since = number
         sequences.append(states)
     tokens = sequences[0].shape[1] - 1
@@ -65,7 +65,7 @@ def encode(model, images, counts, points, merge=False, **options):
     return Encoded(vision.post_layernorm(states), kept, found, sizes, sequences, maps)
 
 
-def _cut(states, groups, kept, merge):
+def cut(states, groups, kept, merge):
     """Leave the kept tokens of each image, in their order; with `merge` the others join the kept one most like them."""
     rows, left = [], []
     for image, row in enumerate(kept.tolist()):

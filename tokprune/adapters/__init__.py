@@ -7,8 +7,22 @@ come from. `tokprune new adapter NAME` writes an example.
 
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip2 import Blip2
+from tokprune.adapters.families.encoders import Clip, Dinov2, Siglip, Vit
 from tokprune.adapters.families.instructblip import InstructBlip
+from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
-__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut"]
+__all__ = [
+    "ENCODER_SIGNALS",
+    "AttentionSource",
+    "Blip2",
+    "Clip",
+    "Dinov2",
+    "EncoderFamily",
+    "InstructBlip",
+    "LayerCut",
+    "Siglip",
+    "TimmVit",
+    "Vit",
+]

@@ -20,8 +20,43 @@ def _instructblip() -> tuple[Any, Mapping[str, Any]]:
     return tiny_instructblip("llama"), prompts("llama", pads=(0, 0), question_pads=(0, 2))
 
 
+def _clip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import captions, tiny_clip
+
+    return tiny_clip(), captions()
+
+
+def _siglip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import captions, tiny_siglip
+
+    return tiny_siglip(), captions()
+
+
+def _dinov2() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_dinov2
+
+    return tiny_dinov2("Dinov2WithRegistersModel"), pictures()
+
+
+def _vit() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_vit
+
+    return tiny_vit(), pictures()
+
+
+def _timm_vit() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_timm
+
+    return tiny_timm(reg_tokens=2), {"x": pictures()["pixel_values"]}
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip2: _blip2,
+    adapters.Clip: _clip,
+    adapters.Dinov2: _dinov2,
     adapters.InstructBlip: _instructblip,
+    adapters.Siglip: _siglip,
+    adapters.TimmVit: _timm_vit,
+    adapters.Vit: _vit,
 }
 """Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""
