@@ -20,8 +20,15 @@ def _instructblip() -> tuple[Any, Mapping[str, Any]]:
     return tiny_instructblip("llama"), prompts("llama", pads=(0, 0), question_pads=(0, 2))
 
 
+def _llava() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
+
+    return tiny_llava(), prompts([[16], [16]], pixels(2))
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip2: _blip2,
     adapters.InstructBlip: _instructblip,
+    adapters.Llava: _llava,
 }
 """Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""
