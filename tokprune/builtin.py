@@ -53,4 +53,10 @@ def register_reductions() -> Mapping[str, type]:
 @hookimpl
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
-    return {"blip2": adapters.Blip2, "instructblip": adapters.InstructBlip}
+    return {
+        "blip": adapters.Blip,
+        "blip2": adapters.Blip2,
+        "instructblip": adapters.InstructBlip,
+        "vision-encoder-decoder": adapters.VisionEncoderDecoder,
+        "whisper": adapters.Whisper,
+    }

@@ -6,9 +6,22 @@ come from. `tokprune new adapter NAME` writes an example.
 """
 
 from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.instructblip import InstructBlip
+from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
+from tokprune.adapters.families.whisper import Whisper
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
-__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut"]
+__all__ = [
+    "ENCODER_SIGNALS",
+    "AttentionSource",
+    "Blip",
+    "Blip2",
+    "EncoderFamily",
+    "InstructBlip",
+    "LayerCut",
+    "VisionEncoderDecoder",
+    "Whisper",
+]

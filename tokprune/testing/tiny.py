@@ -20,8 +20,29 @@ def _instructblip() -> tuple[Any, Mapping[str, Any]]:
     return tiny_instructblip("llama"), prompts("llama", pads=(0, 0), question_pads=(0, 2))
 
 
+def _blip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_crossattention import prompts, tiny_blip
+
+    return tiny_blip(), prompts()
+
+
+def _vision_encoder_decoder() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_crossattention import pictures, tiny_vision_encoder_decoder
+
+    return tiny_vision_encoder_decoder(), pictures()
+
+
+def _whisper() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_crossattention import sounds, tiny_whisper
+
+    return tiny_whisper(), sounds()
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
+    adapters.Blip: _blip,
     adapters.Blip2: _blip2,
     adapters.InstructBlip: _instructblip,
+    adapters.VisionEncoderDecoder: _vision_encoder_decoder,
+    adapters.Whisper: _whisper,
 }
 """Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""

@@ -40,6 +40,7 @@ class Family:
         scorers: names of the scorers that fit, no more and no less.
         new_tokens: (model, inputs, sequences) -> the new tokens in what `generate` gives; None for encoder-decoders,
             which give nothing else.
+        asked: inputs of `generate`, made from those of the forward; None if they are the same.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Family:
     several: Mapping[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     uneven: bool = True
     new_tokens: Callable[[Any, Mapping[str, Any], Tensor], Tensor] | None = None
+    asked: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     def answer(self, model, inputs):
         """What a forward answers."""
@@ -65,6 +67,7 @@ class Family:
     def generate(self, model, inputs, mode, count=5):
         """What `generate` returns, with a seed."""
         torch.manual_seed(7)
+        inputs = inputs if self.asked is None else self.asked(inputs)
         with torch.no_grad():
             return model.generate(**inputs, max_new_tokens=count, **GENERATE[mode])
 
