@@ -43,6 +43,11 @@ class CrossFamily:
         protected: how many tokens at the front ([CLS], registers) always stay and are never scored.
         patch_size: pixels per token along a side, or None if tokens stand in no grid.
         given: arguments of the model that bring tokens which were encoded earlier.
+        images: argument of the decoder whose last dimension counts the images of a row, where their tokens come in one
+            sequence; None where each image comes apart.
+        gate: argument of the decoder that says which text tokens see any image, or None.
+        once: whether the tokens come with the images alone, and later steps read the cache.
+        masked: whether the decoder gets masks of full width, so that they have to be shortened with the tokens.
         refused: argument of `generate` -> why it cannot be had together with a cut.
     """
 
@@ -54,12 +59,18 @@ class CrossFamily:
     protected: int = 0
     patch_size: int | None = None
     given: Sequence[str] = ("encoder_outputs",)
+    images: str | None = None
+    gate: str | None = None
+    once: bool = False
+    masked: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def signals(self) -> tuple[str, ...]:
         """What can be observed of the target tokens: at the encoder's output, or in the decoder."""
         names = ["tokens"]
+        if len(self.crossings) > 1:  # behind the only one there is nothing left to shorten
+            names.append("cross_attention")
         if self.attention:
             names += ["encoder_attention", "self_attention"]
         return (*names, "grid") if self.patch_size is not None else tuple(names)

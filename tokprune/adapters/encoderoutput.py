@@ -1,6 +1,7 @@
 """Seam S3, in front of the decoder: tokens leave behind the encoder, and the decoder never sees them.
 
-Only for models that work out the masks of their cross-attention from what the encoder gives. Decode steps never see
+Only for models that work out the masks of their cross-attention from what the encoder gives, and for the same number of
+kept tokens in every row. Decode steps never see
 tokprune: the cached keys and values are those of the kept tokens alone.
 """
 
@@ -21,7 +22,7 @@ from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
-from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.errors import UnsupportedCallError
 from tokprune.functional import kept_index
 from tokprune.interfaces import Cut, Observed
 from tokprune.keep import keep_count
@@ -34,17 +35,6 @@ class EncoderOutputCut:
         self, model: nn.Module, family: CrossFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
         self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
-        if not cut.reduction.removes:
-            raise AdapterError(
-                f"adapter {family.name!r} target {cut.target!r}: reduction {cut.reduction!r} hides tokens from "
-                "attention, and behind the encoder there is no mask to hide them by; use 'prune' or 'merge'"
-            )
-        if cut.keep is None:
-            raise AdapterError(
-                f"adapter {family.name!r} target {cut.target!r}: the selector may keep different numbers of tokens for "
-                "the images of a batch, and behind the encoder there is no mask to fill the gaps; use a selector that "
-                "keeps the same number, such as 'top-k'"
-            )
         self.encoder = module_at(model, family.encoder)
         self.reader = module_at(model, family.decoder)
         sources = encoder_sources(family, cut)
@@ -70,7 +60,7 @@ class EncoderOutputCut:
         while self._undo:
             self._undo.pop().remove()
 
-    def _check(self, arguments: Mapping[str, Any]) -> None:
+    def _check(self, arguments: Mapping[str, Any], config: Any) -> None:
         for name in self.family.given:
             tokens = None if arguments.get(name) is None else last_hidden(arguments[name])
             if tokens is not None and tokens not in self._given and getattr(tokens, "_base", None) not in self._given:

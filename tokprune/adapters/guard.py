@@ -22,11 +22,12 @@ class Guard:
         model: the outer model.
         family: what it is.
         owner: whose cut it guards.
-        check: called with the arguments of each outer call; raises if it cannot be pruned rightly.
+        check: called with the arguments of each outer call, and with the configuration of the generation if it is one
+            (else None); raises if the call cannot be pruned rightly.
     """
 
     def __init__(
-        self, model: nn.Module, family: CrossFamily, owner: object, check: Callable[[Mapping[str, Any]], None]
+        self, model: nn.Module, family: CrossFamily, owner: object, check: Callable[[Mapping[str, Any], Any], None]
     ) -> None:
         self.model, self.family, self.owner, self.check = model, family, owner, check
 
@@ -39,7 +40,7 @@ class Guard:
 
     def _on_forward(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if current_call(self) is None:  # else `generate` calls, which was looked at and brings what it made itself
-            self.check({**dict(zip(inspect.signature(model.forward).parameters, args, strict=False)), **kwargs})
+            self.check({**dict(zip(inspect.signature(model.forward).parameters, args, strict=False)), **kwargs}, None)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arguments = {**dict(zip(inspect.signature(original).parameters, args, strict=False)), **kwargs}
@@ -47,7 +48,7 @@ class Guard:
         for name, reason in self.family.refused.items():
             if arguments.get(name, getattr(config, name, None)):
                 raise UnsupportedCallError(f"adapter {self.family.name!r}: {name} in generate: {reason}")
-        self.check(arguments)
+        self.check(arguments, config)
         ids = kwargs.get("input_ids")
         if isinstance(ids, Tensor):
             kwargs["input_ids"] = ids.clone()  # BLIP's generate writes into the caller's

@@ -1,9 +1,16 @@
-"""Models whose decoder cross-attends to an encoder: tokens leave at the encoder's output, in front of the decoder."""
+"""Models whose decoder cross-attends to an encoder: tokens leave at the encoder's output, or inside the decoder.
+
+At the encoder's output the oracle is the decoder, fed by hand; inside the decoder, and where rows keep different counts
+of tokens, it is the whole model with a mask on the dropped tokens in each of the later cross-attention layers.
+"""
+
+from functools import partial
 
 import torch
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
+from tokprune.outputs import answer_of
 from tokprune.testing.tiny_crossattention import (
     BOS,
     EOS,
@@ -22,7 +29,7 @@ from tokprune.testing.tiny_crossattention import (
 from .family import Family
 
 TOKEN_SCORERS = ("distinct", "first", "l2-norm", "random", "stride")
-ENCODER_SCORERS = (*TOKEN_SCORERS, "received-attention", "self-attention")
+SCORERS = (*TOKEN_SCORERS, "received-attention", "self-attention", "catp-vote", "focus")
 
 
 def shrunk(states, kept, protected):
@@ -109,7 +116,7 @@ def _pictures(protected):
         with torch.no_grad():
             return _encoded(shrunk(model.encoder(inputs["pixel_values"]).last_hidden_state, kept, protected))
 
-    def oracle(model, inputs, kept):
+    def hand_fed(model, inputs, kept):
         with torch.no_grad():
             return model(**encoded(model, inputs, kept), **_written(inputs)).logits
 
@@ -118,7 +125,7 @@ def _pictures(protected):
             found = model.generate(**encoded(model, inputs, kept), **_written(inputs), **options)
         return _after_written(model, inputs, found)
 
-    return {"oracle": oracle, "generated": generated, "new_tokens": _after_written}
+    return {"generated": generated, **_masked(GPT2, "encoder_attention_mask", protected, hand_fed=hand_fed)}
 
 
 def _after_written(model, inputs, sequences):
@@ -136,53 +143,152 @@ def _whisper_tokens(model, inputs, kept, options):
     return found[:, 2:].repeat_interleave(copies, dim=0)
 
 
+class Masking:
+    """Hides the dropped tokens from the cross-attention modules at `paths` while it is entered."""
+
+    def __init__(self, model, paths, name, kept, protected):
+        self.modules, self.name = [model.get_submodule(path) for path in paths], name
+        dropped = torch.nn.functional.pad(~kept, (protected, 0))
+        self.mask = torch.zeros(dropped.shape).masked_fill(dropped, torch.finfo(torch.float32).min)[:, None, None]
+
+    def hide(self, module, args, kwargs):
+        """The hook."""
+        rows, text = (args[0] if args else kwargs["hidden_states"]).shape[:2]
+        mask = self.mask.repeat_interleave(rows // len(self.mask), dim=0).expand(-1, -1, text, -1)
+        return args, {**kwargs, self.name: mask}
+
+    def __enter__(self):
+        self.hooks = [each.register_forward_pre_hook(self.hide, with_kwargs=True) for each in self.modules]
+
+    def __exit__(self, *_):
+        for hook in self.hooks:
+            hook.remove()
+
+
+def _masked(paths, name, protected, asked=dict, new=lambda model, inputs, sequences: sequences, hand_fed=None):
+    """Oracles of a cut behind the first cross-attention layer: later ones have the dropped tokens masked.
+
+    With `hand_fed`, an oracle for equal numbers of tokens, those of a cut in front of all layers.
+    """
+    later = paths if hand_fed else paths[1:]
+
+    def oracle(model, inputs, kept):
+        if hand_fed and len(set(kept.sum(dim=1).tolist())) == 1:
+            return hand_fed(model, inputs, kept)
+        with torch.no_grad(), Masking(model, later, name, kept, protected):
+            return answer_of(model(**inputs))
+
+    def generated(model, inputs, kept, options):
+        with torch.no_grad(), Masking(model, later, name, kept, protected):
+            return new(model, inputs, model.generate(**asked(inputs), **options))
+
+    if hand_fed:
+        return {"oracle": oracle}
+    return {"oracle": oracle, "generated": generated, "tolerance": 1e-5}
+
+
+def _unlabelled(inputs):
+    return {name: value for name, value in inputs.items() if name != "labels"}
+
+
+def _sound(inputs):
+    return {"input_features": inputs["input_features"]}
+
+
+def _after_caption(model, inputs, sequences):
+    return sequences[:, inputs["input_ids"].shape[1] - 1 :]
+
+
+_INSIDE = {"options": {"after": 1}, "scorers": SCORERS}
+_OUTSIDE = {"scorers": SCORERS, "gaps": 1e-5}
+_LAYERS = range(3)
+CAPTIONS = [f"text_decoder.bert.encoder.layer.{i}.crossattention.self" for i in _LAYERS]
+ANSWERS = [f"text_encoder.encoder.layer.{i}.crossattention.self" for i in _LAYERS]
+WHISPER = [f"model.decoder.layers.{i}.encoder_attn" for i in _LAYERS]
+GPT2 = [f"decoder.transformer.h.{i}.crossattention" for i in _LAYERS]
+BERT = [f"decoder.bert.encoder.layer.{i}.crossattention.self" for i in _LAYERS]
+TROCR = [f"decoder.model.decoder.layers.{i}.encoder_attn" for i in _LAYERS]
+
+_captions = {
+    "adapter": "blip",
+    "build": tiny_blip,
+    "inputs": prompts,
+    "tokens": (16, 16),
+    "new_tokens": _after_caption,
+    "several": {"one row": lambda: prompts(pads=(0,)), "three rows": lambda: prompts(pads=(0, 1, 0))},
+}
+_answers = {
+    "adapter": "blip",
+    "build": lambda: tiny_blip(answers=True),
+    "inputs": answers_to(prompts),
+    "tokens": (16, 16),
+    "asked": _unlabelled,
+}
+_sounds = {
+    "adapter": "whisper",
+    "target": "audio",
+    "build": tiny_whisper,
+    "inputs": sounds,
+    "tokens": (12, 12),
+    "asked": _sound,
+}
+
+
+def _pairs(encoder, decoder, attention="sdpa"):
+    return {
+        "adapter": "vision-encoder-decoder",
+        "build": partial(tiny_vision_encoder_decoder, encoder, decoder, attention),
+        "inputs": pictures,
+        "tokens": (16, 16),
+        "new_tokens": _after_written,
+    }
+
+
 FAMILIES = [
     Family(
         name="blip captions",
-        adapter="blip",
-        build=tiny_blip,
-        inputs=prompts,
-        oracle=_blip_caption,
         generated=_blip_captions,
-        tokens=(16, 16),
-        scorers=ENCODER_SCORERS,
-        new_tokens=lambda model, inputs, sequences: sequences[:, inputs["input_ids"].shape[1] - 1 :],
-        several={"one row": lambda: prompts(pads=(0,)), "three rows": lambda: prompts(pads=(0, 1, 0))},
-        uneven=False,
+        **_captions,
+        **_OUTSIDE,
+        **_masked(CAPTIONS, "encoder_attention_mask", 1, hand_fed=_blip_caption),
+    ),
+    Family(
+        name="blip captions inside the decoder",
+        **_captions,
+        **_INSIDE,
+        **_masked(CAPTIONS, "encoder_attention_mask", 1, new=_after_caption),
     ),
     Family(
         name="blip answers",
-        adapter="blip",
-        build=lambda: tiny_blip(answers=True),
-        inputs=answers_to(prompts),
-        oracle=_blip_answer,
         generated=_blip_answers,
-        asked=lambda inputs: {name: value for name, value in inputs.items() if name != "labels"},
-        tokens=(16, 16),
-        scorers=ENCODER_SCORERS,
-        uneven=False,
+        **_answers,
+        **_OUTSIDE,
+        **_masked(ANSWERS, "encoder_attention_mask", 1, hand_fed=_blip_answer),
+    ),
+    Family(
+        name="blip answers inside the question's encoder",
+        **_answers,
+        **_INSIDE,
+        **_masked(ANSWERS, "encoder_attention_mask", 1, _unlabelled),
     ),
     Family(
         name="whisper",
-        adapter="whisper",
-        target="audio",
-        build=tiny_whisper,
-        inputs=sounds,
-        oracle=_whisper_logits,
-        tokens=(12, 12),
-        scorers=ENCODER_SCORERS,
-        uneven=False,
         generated=_whisper_tokens,
-        asked=lambda inputs: {"input_features": inputs["input_features"]},
+        **_sounds,
+        **_OUTSIDE,
+        **_masked(WHISPER, "attention_mask", 0, hand_fed=_whisper_logits),
     ),
     Family(
-        name="vit and gpt-2",
-        adapter="vision-encoder-decoder",
-        build=tiny_vision_encoder_decoder,
-        inputs=pictures,
-        tokens=(16, 16),
-        scorers=ENCODER_SCORERS,
-        uneven=False,
-        **_pictures(1),
+        name="whisper inside the decoder",
+        **_sounds,
+        **_INSIDE,
+        **_masked(WHISPER, "attention_mask", 0, _sound),
+    ),
+    Family(name="vit and gpt-2", **_pairs("vit", "gpt2"), **_OUTSIDE, **_pictures(1)),
+    Family(
+        name="vit and gpt-2 inside the decoder",
+        **_pairs("vit", "gpt2"),
+        **_INSIDE,
+        **_masked(GPT2, "encoder_attention_mask", 1, new=_after_written),
     ),
 ]

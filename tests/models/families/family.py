@@ -37,6 +37,7 @@ class Family:
         tolerance: how far the answer may be from the oracle's; 0 where they are bitwise the same.
         several: more batches by name, such as several images in a row, tiles, other resolutions, one row alone.
         uneven: whether the images of a batch may keep different numbers of tokens.
+        gaps: how far the answer may then be from the oracle's, beyond `tolerance`, where gaps are filled and masked.
         scorers: names of the scorers that fit, no more and no less.
         new_tokens: (model, inputs, sequences) -> the new tokens in what `generate` gives; None for encoder-decoders,
             which give nothing else.
@@ -56,6 +57,7 @@ class Family:
     tolerance: float = 0.0
     several: Mapping[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     uneven: bool = True
+    gaps: float = 0.0
     new_tokens: Callable[[Any, Mapping[str, Any], Tensor], Tensor] | None = None
     asked: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from tokprune.adapters.crosscut import CrossCut
 from tokprune.adapters.crossing import CrossFamily
 from tokprune.adapters.encoderoutput import EncoderOutputCut
 from tokprune.adapters.sources import AttentionSource
+from tokprune.after import layers_before
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -41,10 +43,34 @@ class CrossAttentionAdapter:
         return {self.target: self.family(model).signals}
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
-        """Cut at the encoder's output."""
+        """Cut at the encoder's output, or where `after` says: behind so many cross-attention layers of the decoder."""
         if cut.target != self.target:
             raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: {self.target!r}")
-        return EncoderOutputCut(model, self.family(model), cut, done, owner)
+        family = self.family(model)
+        place = layers_in_front(family, cut)
+        if place == 0 and not family.masked and cut.keep is not None and cut.reduction.removes:
+            return EncoderOutputCut(model, family, cut, done, owner)
+        return CrossCut(model, family, cut, done, owner, place)
+
+
+def layers_in_front(family: CrossFamily, cut: Cut) -> int:
+    """How many cross-attention layers read all tokens; 0 for a cut at the encoder's output.
+
+    Raises:
+        AdapterError: there are not so many, or nothing would be left behind the cut, or `after` names several places.
+    """
+    where, depth = f"adapter {family.name!r} target {cut.target!r}", len(family.crossings)
+    if cut.after is None:
+        return 1 if "cross_attention" in cut.needs else 0
+    places = layers_before(cut.after, depth) if not isinstance(cut.after, int) else (cut.after,)
+    if len(places) > 1:
+        raise AdapterError(f"{where} is cut once, and after={cut.after!r} names several places; give one number")
+    if places[0] >= depth:
+        raise AdapterError(
+            f"{where}: after={cut.after!r} leaves nothing to shorten, for the decoder has {depth} cross-attention "
+            f"layers; give a number from 1 to {depth - 1}, or leave it away to cut at the encoder's output"
+        )
+    return places[0]
 
 
 def encoder_attention(
