@@ -54,6 +54,7 @@ def register_reductions() -> Mapping[str, type]:
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
     return {
+        "blip": adapters.Blip,
         "blip2": adapters.Blip2,
         "blip2-retrieval": adapters.Blip2Retrieval,
         "clip": adapters.Clip,
@@ -63,5 +64,7 @@ def register_adapters() -> Mapping[str, type]:
         "llava": adapters.Llava,
         "siglip": adapters.Siglip,
         "timm-vit": adapters.TimmVit,
+        "vision-encoder-decoder": adapters.VisionEncoderDecoder,
         "vit": adapters.Vit,
+        "whisper": adapters.Whisper,
     }
