@@ -12,6 +12,7 @@ from tokprune.adapters.families.encoders import Clip, Dinov2, Siglip, Vit
 from tokprune.adapters.families.instructblip import InstructBlip
 from tokprune.adapters.families.instructblipvideo import InstructBlipVideo
 from tokprune.adapters.families.timm_vit import TimmVit
+from tokprune.adapters.generic import GenericAdapter
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
@@ -23,6 +24,7 @@ __all__ = [
     "Clip",
     "Dinov2",
     "EncoderFamily",
+    "GenericAdapter",
     "InstructBlip",
     "InstructBlipVideo",
     "LayerCut",
