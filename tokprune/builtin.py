@@ -60,6 +60,7 @@ def register_adapters() -> Mapping[str, type]:
         "dinov2": adapters.Dinov2,
         "instructblip": adapters.InstructBlip,
         "instructblip-video": adapters.InstructBlipVideo,
+        "llava": adapters.Llava,
         "siglip": adapters.Siglip,
         "timm-vit": adapters.TimmVit,
         "vit": adapters.Vit,

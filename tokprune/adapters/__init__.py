@@ -32,3 +32,6 @@ __all__ = [
     "TimmVit",
     "Vit",
 ]
+from tokprune.adapters.families.llava import Llava
+
+__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut", "Llava"]

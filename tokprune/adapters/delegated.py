@@ -21,9 +21,10 @@ from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.loss import shorter_loss
 from tokprune.adapters.modules import MethodShim, module_at
+from tokprune.adapters.outercall import named_arguments, put_prompt_back, refuse_precomputed
 from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
 from tokprune.adapters.prompt import PromptShortener
-from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.errors import AdapterError
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES
@@ -93,11 +94,7 @@ class DelegatedCut:
 
     def _open(self, arguments: dict[str, Any]) -> Call:
         self.capture.verify()
-        if arguments.get("mm_encoder_outputs") is not None:
-            raise UnsupportedCallError(
-                "mm_encoder_outputs brings query tokens that were computed earlier, so there are no votes to prune "
-                f"them by; pass {self.family.image_argument} instead, or call handle.remove() first"
-            )
+        refuse_precomputed(arguments, "query tokens", self.family.image_argument)
         if self.bias is not None and torch.is_grad_enabled():
             refuse_checkpointing(self.language_model)
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
@@ -112,12 +109,12 @@ class DelegatedCut:
         return call
 
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        names = list(inspect.signature(model.forward).parameters)
-        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        arguments = named_arguments(model.forward, args, kwargs)
         call = self._open(arguments)
         if not self.encoder_decoder and arguments.get("labels") is not None:
             # The outer model compares logits and labels itself, and the logits are about to become fewer.
             call.labels = arguments.pop("labels")
+            names = inspect.signature(model.forward).parameters
             call.loss_options = {k: v for k, v in kwargs.items() if k not in names}
         return (), arguments
 
@@ -128,22 +125,14 @@ class DelegatedCut:
         return shorter_loss(model, output, call)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        arguments = {**dict(zip(inspect.signature(original).parameters, args, strict=False)), **kwargs}
-        call = self._open(arguments)
+        call = self._open(named_arguments(original, args, kwargs))
         try:
             output = original(*args, **kwargs)
         finally:
             leave_call(self)
         if call.rows is None or call.input_ids is None or self.encoder_decoder:
             return output
-        sequences = output if isinstance(output, Tensor) else output.sequences
-        prompt = call.input_ids.to(sequences.device)
-        prompt = prompt.repeat_interleave(sequences.shape[0] // prompt.shape[0], dim=0)
-        sequences = torch.cat([prompt, sequences[:, call.rows.length :]], dim=1)
-        if isinstance(output, Tensor):
-            return sequences
-        output.sequences = sequences
-        return output
+        return put_prompt_back(output, call.input_ids, call.rows.length)
 
     # -- the language model -------------------------------------------------------------------------------------
 

@@ -62,6 +62,12 @@ def _blip2_retrieval() -> tuple[Any, Mapping[str, Any]]:
     return tiny_blip2_retrieval(), prompts()
 
 
+def _llava() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
+
+    return tiny_llava(), prompts([[16], [16]], pixels(2))
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip2: _blip2,
     adapters.Blip2Retrieval: _blip2_retrieval,
@@ -69,6 +75,7 @@ EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Dinov2: _dinov2,
     adapters.InstructBlip: _instructblip,
     adapters.InstructBlipVideo: _instructblipvideo,
+    adapters.Llava: _llava,
     adapters.Siglip: _siglip,
     adapters.TimmVit: _timm_vit,
     adapters.Vit: _vit,

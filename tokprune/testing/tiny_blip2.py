@@ -60,7 +60,7 @@ def build(model_class: Any, config: Any, attention: str, seed: int, **question: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = model_class._from_config(config, attn_implementation=attention)
-    _randomise(model, seed)
+    randomise(model, seed)
     model.eval()
     _spread_attention(model, question)
     return model
@@ -133,7 +133,8 @@ def configuration(kind: str, shallow: bool) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _randomise(model: Any, seed: int) -> None:
+def randomise(model: Any, seed: int) -> None:
+    """Draw all parameters anew, large enough to matter."""
     # transformers starts the query tokens at zero (all queries would be one) and everything else far too small.
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
