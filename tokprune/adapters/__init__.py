@@ -16,6 +16,7 @@ from tokprune.adapters.families.llava import Llava
 from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
 from tokprune.adapters.families.whisper import Whisper
+from tokprune.adapters.generic import GenericAdapter
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
@@ -28,6 +29,7 @@ __all__ = [
     "Clip",
     "Dinov2",
     "EncoderFamily",
+    "GenericAdapter",
     "InstructBlip",
     "InstructBlipVideo",
     "LayerCut",
