@@ -57,6 +57,7 @@ def register_adapters() -> Mapping[str, type]:
         "blip": adapters.Blip,
         "blip2": adapters.Blip2,
         "instructblip": adapters.InstructBlip,
+        "mllama": adapters.Mllama,
         "vision-encoder-decoder": adapters.VisionEncoderDecoder,
         "whisper": adapters.Whisper,
     }

@@ -9,6 +9,7 @@ from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.instructblip import InstructBlip
+from tokprune.adapters.families.mllama import Mllama
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
 from tokprune.adapters.families.whisper import Whisper
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
@@ -22,6 +23,7 @@ __all__ = [
     "EncoderFamily",
     "InstructBlip",
     "LayerCut",
+    "Mllama",
     "VisionEncoderDecoder",
     "Whisper",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -20,6 +20,11 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
         raise AdapterError(
             f"{type(model).__name__} has no module {path!r} ({error}); this adapter does not fit this version of it"
         ) from None
+
+
+def arguments_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of `module`, all by name."""
+    return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs}
 
 
 class MethodShim:

@@ -26,6 +26,12 @@ def _blip() -> tuple[Any, Mapping[str, Any]]:
     return tiny_blip(), prompts()
 
 
+def _mllama() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_mllama import prompts, tiny_mllama
+
+    return tiny_mllama(), prompts()
+
+
 def _vision_encoder_decoder() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_crossattention import pictures, tiny_vision_encoder_decoder
 
@@ -42,6 +48,7 @@ EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip: _blip,
     adapters.Blip2: _blip2,
     adapters.InstructBlip: _instructblip,
+    adapters.Mllama: _mllama,
     adapters.VisionEncoderDecoder: _vision_encoder_decoder,
     adapters.Whisper: _whisper,
 }
