@@ -56,6 +56,7 @@ def register_adapters() -> Mapping[str, type]:
     return {
         "blip": adapters.Blip,
         "blip2": adapters.Blip2,
+        "idefics": adapters.Idefics,
         "instructblip": adapters.InstructBlip,
         "mllama": adapters.Mllama,
         "vision-encoder-decoder": adapters.VisionEncoderDecoder,

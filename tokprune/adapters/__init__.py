@@ -8,6 +8,7 @@ come from. `tokprune new adapter NAME` writes an example.
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
+from tokprune.adapters.families.idefics import Idefics
 from tokprune.adapters.families.instructblip import InstructBlip
 from tokprune.adapters.families.mllama import Mllama
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
@@ -21,6 +22,7 @@ __all__ = [
     "Blip",
     "Blip2",
     "EncoderFamily",
+    "Idefics",
     "InstructBlip",
     "LayerCut",
     "Mllama",

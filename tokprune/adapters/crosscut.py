@@ -120,20 +120,23 @@ class CrossCut:
             )
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        call = Reading()
+        call = current_call(self)
+        if call is None or call.readers is None:  # else the decoder's call has begun, and the encoder is part of it
+            call = Reading()
+            enter_call(self, call)
         note_images(call, self.family, encoder, args, kwargs)
-        enter_call(self, call)
 
     def _on_decoder(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         arguments = arguments_of(decoder, args, kwargs)
         call = current_call(self)
-        if call is None:
+        if call is None or call.readers is not None:  # else the encoder's call, which came before
             call = Reading()
             enter_call(self, call)
         cache = arguments.get("past_key_values")
         if filled(cache):
             call.columns, call.later = self.generations.recall(cache), True
             call.done = call.columns is not None
+        call.readers = Readers()
         if not call.done:
             self.capture.verify()
             call.readers = self._readers(arguments)

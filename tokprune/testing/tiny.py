@@ -26,6 +26,12 @@ def _blip() -> tuple[Any, Mapping[str, Any]]:
     return tiny_blip(), prompts()
 
 
+def _idefics() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_idefics import prompts, tiny_idefics
+
+    return tiny_idefics(), prompts()
+
+
 def _mllama() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_mllama import prompts, tiny_mllama
 
@@ -47,6 +53,7 @@ def _whisper() -> tuple[Any, Mapping[str, Any]]:
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip: _blip,
     adapters.Blip2: _blip2,
+    adapters.Idefics: _idefics,
     adapters.InstructBlip: _instructblip,
     adapters.Mllama: _mllama,
     adapters.VisionEncoderDecoder: _vision_encoder_decoder,
