@@ -10,9 +10,11 @@ from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.blip2retrieval import Blip2Retrieval
 from tokprune.adapters.families.encoders import Clip, Dinov2, Siglip, Vit
+from tokprune.adapters.families.idefics import Idefics
 from tokprune.adapters.families.instructblip import InstructBlip
 from tokprune.adapters.families.instructblipvideo import InstructBlipVideo
 from tokprune.adapters.families.llava import Llava
+from tokprune.adapters.families.mllama import Mllama
 from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
 from tokprune.adapters.families.whisper import Whisper
@@ -30,10 +32,12 @@ __all__ = [
     "Dinov2",
     "EncoderFamily",
     "GenericAdapter",
+    "Idefics",
     "InstructBlip",
     "InstructBlipVideo",
     "LayerCut",
     "Llava",
+    "Mllama",
     "Siglip",
     "TimmVit",
     "VisionEncoderDecoder",

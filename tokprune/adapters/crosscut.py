@@ -19,11 +19,11 @@ from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.columns import Columns
 from tokprune.adapters.crossing import CrossFamily
-from tokprune.adapters.encodings import Encoded, encoder_sources, grid_of, signal_of
+from tokprune.adapters.encodings import Encoded, encoder_sources, note_images, signal_of
 from tokprune.adapters.generations import Generations, cache_of, filled, is_static
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
-from tokprune.adapters.modules import module_at
+from tokprune.adapters.modules import arguments_of, module_at
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
 from tokprune.adapters.textvotes import Readers
@@ -67,7 +67,7 @@ class CrossCut:
         sources = encoder_sources(family, cut)
         if "cross_attention" in cut.needs:
             chosen = layer_indices(cut.needs["cross_attention"], place)
-            sources += [replace(family.crossings[index].source, protected=0) for index in chosen]
+            sources += [family.crossings[index].source for index in chosen]
         paths = (family.encoder, family.decoder, *(crossing.module for crossing in self.behind))
         self.capture = Capture(self, model, sources, watched=paths)
         self.generations = Generations()
@@ -120,18 +120,23 @@ class CrossCut:
             )
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        enter_call(self, Reading(grid=grid_of(self.family, args, kwargs)))
+        call = current_call(self)
+        if call is None or call.readers is None:  # else the decoder's call has begun, and the encoder is part of it
+            call = Reading()
+            enter_call(self, call)
+        note_images(call, self.family, encoder, args, kwargs)
 
     def _on_decoder(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        arguments = {**dict(zip(inspect.signature(decoder.forward).parameters, args, strict=False)), **kwargs}
+        arguments = arguments_of(decoder, args, kwargs)
         call = current_call(self)
-        if call is None:
+        if call is None or call.readers is not None:  # else the encoder's call, which came before
             call = Reading()
             enter_call(self, call)
         cache = arguments.get("past_key_values")
         if filled(cache):
             call.columns, call.later = self.generations.recall(cache), True
             call.done = call.columns is not None
+        call.readers = Readers()
         if not call.done:
             self.capture.verify()
             call.readers = self._readers(arguments)

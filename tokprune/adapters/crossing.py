@@ -45,6 +45,8 @@ class CrossFamily:
         given: arguments of the model that bring tokens which were encoded earlier.
         images: argument of the decoder whose last dimension counts the images of a row, where their tokens come in one
             sequence; None where each image comes apart.
+        tiles: argument of the encoder that says which tiles of each image are no padding, where its attention is among
+            all tiles of an image; None where it is not.
         gate: argument of the decoder that says which text tokens see any image, or None.
         once: whether the tokens come with the images alone, and later steps read the cache.
         masked: whether the decoder gets masks of full width, so that they have to be shortened with the tokens.
@@ -60,6 +62,7 @@ class CrossFamily:
     patch_size: int | None = None
     given: Sequence[str] = ("encoder_outputs",)
     images: str | None = None
+    tiles: str | None = None
     gate: str | None = None
     once: bool = False
     masked: bool = False
@@ -76,7 +79,7 @@ class CrossFamily:
         return (*names, "grid") if self.patch_size is not None else tuple(names)
 
 
-def find_crossings(model: nn.Module, decoder: str, protected: int = 0) -> list[Crossing]:
+def find_crossings(model: nn.Module, decoder: str) -> list[Crossing]:
     """The cross-attention layers of a decoder, known by the names that transformers gives their parts.
 
     Raises:
@@ -90,7 +93,7 @@ def find_crossings(model: nn.Module, decoder: str, protected: int = 0) -> list[C
             states, mask, query, key = parts
             modules = ((f"{path}.{query[0]}", query[1]), (f"{path}.{key[0]}", key[1]))
             heads, scale = heads_and_scale(module)
-            source = AttentionSource("cross_attention", len(found), modules, heads, scale, "key", protected)
+            source = AttentionSource("cross_attention", len(found), modules, heads, scale, "key")
             found.append(Crossing(path, states, mask, source))
     if not found:
         raise AdapterError(

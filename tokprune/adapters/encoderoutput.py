@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from tokprune.adapters.calls import enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.crossing import CrossFamily
-from tokprune.adapters.encodings import Encoded, encoder_sources, grid_of, signal_of
+from tokprune.adapters.encodings import Encoded, encoder_sources, note_images, signal_of
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
@@ -75,7 +75,9 @@ class EncoderOutputCut:
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.capture.verify()
-        enter_call(self, Encoded(grid=grid_of(self.family, args, kwargs)))
+        call = Encoded()
+        note_images(call, self.family, encoder, args, kwargs)
+        enter_call(self, call)
 
     def _end(self, encoder: nn.Module, args: Any, output: Any) -> Any:
         call = leave_call(self)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
 from tokprune.adapters.crossing import CrossFamily
 from tokprune.adapters.hooks import Hook
-from tokprune.adapters.modules import MethodShim
+from tokprune.adapters.modules import MethodShim, arguments_of
 from tokprune.errors import UnsupportedCallError
 
 
@@ -40,7 +40,7 @@ class Guard:
 
     def _on_forward(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if current_call(self) is None:  # else `generate` calls, which was looked at and brings what it made itself
-            self.check({**dict(zip(inspect.signature(model.forward).parameters, args, strict=False)), **kwargs}, None)
+            self.check(arguments_of(model, args, kwargs), None)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arguments = {**dict(zip(inspect.signature(original).parameters, args, strict=False)), **kwargs}

@@ -62,13 +62,18 @@ class Readers:
     def _apart(self, query: Tensor, key: Tensor, allowed: Tensor, protected: int) -> tuple[Tensor, Tensor, Tensor, int]:
         """The same with a row for each image, whose own tokens stand at the end."""
         size = key.shape[2] // self.images
-        places = torch.arange(key.shape[2], device=key.device).view(self.images, size)
-        others = [torch.cat([*places[:image], *places[image + 1 :], places[image]]) for image in range(self.images)]
-        order = torch.stack(others).repeat(key.shape[0], 1)
+        order = own_last(self.images, size, key.shape[2], key.device).repeat(key.shape[0], 1)
         query, key, allowed = (each.repeat_interleave(self.images, dim=0) for each in (query, key, allowed))
         key = key.gather(2, order[:, None, :, None].expand_as(key))
         allowed = allowed.gather(3, order[:, None, None].expand_as(allowed))
         return query, key, allowed, order.shape[1] - size + protected
+
+
+def own_last(parts: int, own: int, total: int, device: torch.device) -> Tensor:
+    """For each of `parts` equal parts of `total` tokens, an order `[part token]` with its first `own` at the end."""
+    places = torch.arange(total, device=device)
+    begins = [part * (total // parts) for part in range(parts)]
+    return torch.stack([torch.cat([places[:b], places[b + own :], places[b : b + own]]) for b in begins])
 
 
 def allows(mask: Tensor) -> Tensor:

@@ -74,6 +74,18 @@ def _blip() -> tuple[Any, Mapping[str, Any]]:
     return tiny_blip(), prompts()
 
 
+def _idefics() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_idefics import prompts, tiny_idefics
+
+    return tiny_idefics(), prompts()
+
+
+def _mllama() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_mllama import prompts, tiny_mllama
+
+    return tiny_mllama(), prompts()
+
+
 def _vision_encoder_decoder() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_crossattention import pictures, tiny_vision_encoder_decoder
 
@@ -92,9 +104,11 @@ EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip: _blip,
     adapters.Clip: _clip,
     adapters.Dinov2: _dinov2,
+    adapters.Idefics: _idefics,
     adapters.InstructBlip: _instructblip,
     adapters.InstructBlipVideo: _instructblipvideo,
     adapters.Llava: _llava,
+    adapters.Mllama: _mllama,
     adapters.Siglip: _siglip,
     adapters.TimmVit: _timm_vit,
     adapters.VisionEncoderDecoder: _vision_encoder_decoder,

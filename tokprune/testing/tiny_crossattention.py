@@ -234,11 +234,15 @@ def spread(model: Any, inputs: dict[str, Tensor], query: str, key: str, parts: i
     queries = seen[query] if parts == 1 else seen[query].chunk(parts, dim=-1)[0]
     width = queries.shape[-1]
     keys = seen[key][..., width : 2 * width] if parts == 3 else seen[key][..., :width]
-    first, second = (each.reshape(*each.shape[:2], heads, -1).transpose(1, 2) for each in (queries, keys))
+    first, second = (
+        each if each.dim() == 4 else each.reshape(*each.shape[:2], heads, -1).transpose(1, 2)
+        for each in (queries, keys)
+    )
+    second = second.repeat_interleave(first.shape[1] // second.shape[1], dim=1)
     logits = first @ second.transpose(2, 3) * first.shape[-1] ** -0.5
     module = model.get_submodule(query)
     factor = SPREAD / logits.std(dim=3).mean()
     rows = slice(0, width)  # GPT-2's projections are the other way round, but those of queries are square
     module.weight[rows] *= factor
-    if module.bias is not None:
+    if getattr(module, "bias", None) is not None:
         module.bias[rows] *= factor

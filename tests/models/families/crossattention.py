@@ -26,6 +26,7 @@ from tokprune.testing.tiny_crossattention import (
     tiny_whisper,
 )
 
+from ..masking import Masking
 from .family import Family
 
 TOKEN_SCORERS = ("distinct", "first", "l2-norm", "random", "stride")
@@ -141,28 +142,6 @@ def _whisper_tokens(model, inputs, kept, options):
     with torch.no_grad():
         found = GenerationMixin.generate(model, **_whisper(model, inputs, kept), decoder_input_ids=begin, **options)
     return found[:, 2:].repeat_interleave(copies, dim=0)
-
-
-class Masking:
-    """Hides the dropped tokens from the cross-attention modules at `paths` while it is entered."""
-
-    def __init__(self, model, paths, name, kept, protected):
-        self.modules, self.name = [model.get_submodule(path) for path in paths], name
-        dropped = torch.nn.functional.pad(~kept, (protected, 0))
-        self.mask = torch.zeros(dropped.shape).masked_fill(dropped, torch.finfo(torch.float32).min)[:, None, None]
-
-    def hide(self, module, args, kwargs):
-        """The hook."""
-        rows, text = (args[0] if args else kwargs["hidden_states"]).shape[:2]
-        mask = self.mask.repeat_interleave(rows // len(self.mask), dim=0).expand(-1, -1, text, -1)
-        return args, {**kwargs, self.name: mask}
-
-    def __enter__(self):
-        self.hooks = [each.register_forward_pre_hook(self.hide, with_kwargs=True) for each in self.modules]
-
-    def __exit__(self, *_):
-        for hook in self.hooks:
-            hook.remove()
 
 
 def _masked(paths, name, protected, asked=dict, new=lambda model, inputs, sequences: sequences, hand_fed=None):

@@ -40,7 +40,7 @@ class Blip(CrossAttentionAdapter):
             name=self.name,
             encoder="vision_model",
             decoder=decoder,
-            crossings=find_crossings(model, decoder, protected=1),
+            crossings=find_crossings(model, decoder),
             attention=encoder_attention(
                 "vision_model.encoder.layers.{}.self_attn",
                 vision.num_hidden_layers,

@@ -58,7 +58,7 @@ class VisionEncoderDecoder(CrossAttentionAdapter):
             name=self.name,
             encoder="encoder",
             decoder="decoder",
-            crossings=find_crossings(model, "decoder", protected),
+            crossings=find_crossings(model, "decoder"),
             attention=[]
             if attention is None
             else encoder_attention(
