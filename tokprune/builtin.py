@@ -53,4 +53,8 @@ def register_reductions() -> Mapping[str, type]:
 @hookimpl
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
-    return {"blip2": adapters.Blip2, "instructblip": adapters.InstructBlip, "llava": adapters.Llava}
+    return {"blip2": adapters.Blip2, "instructblip": adapters.InstructBlip, "llava": adapters.Llava,
+        "qwen2-vl": adapters.Qwen2VL,
+        "qwen2-5-vl": adapters.Qwen25VL,
+        "qwen3-vl": adapters.Qwen3VL,
+    }

@@ -9,7 +9,8 @@ from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.instructblip import InstructBlip
 from tokprune.adapters.families.llava import Llava
+from tokprune.adapters.families.qwen import Qwen2VL, Qwen3VL, Qwen25VL
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
-__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut", "Llava"]
+__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut", "Llava", "Qwen2VL", "Qwen25VL", "Qwen3VL"]

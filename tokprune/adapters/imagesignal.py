@@ -55,6 +55,7 @@ class ImageSignals:
         """One prompt for each image: a row with several images lends its text to each of them."""
         rows = call.rows_of_images or []
         owner = torch.tensor([rows[image] for image in images], device=call.input_ids.device)
-        words = call.input_ids.masked_fill(call.placeholders, 0)  # some placeholders are not in the vocabulary
+        others = torch.isin(call.input_ids, call.input_ids.new_tensor(list(self.family.others)))
+        words = call.input_ids.masked_fill(call.placeholders | others, 0)  # some placeholders are not in the vocabulary
         embeddings: Tensor = self.model.get_input_embeddings()(words).detach()
-        return Text(embeddings[owner.to(embeddings.device)], (call.mask.bool() & ~call.placeholders)[owner])
+        return Text(embeddings[owner.to(embeddings.device)], (call.mask.bool() & ~(call.placeholders | others))[owner])

@@ -26,9 +26,30 @@ def _llava() -> tuple[Any, Mapping[str, Any]]:
     return tiny_llava(), prompts([[16], [16]], pixels(2))
 
 
+def _qwen2_vl() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_qwen import prompts, tiny_qwen2_vl
+
+    return tiny_qwen2_vl(), prompts()
+
+
+def _qwen2_5_vl() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_qwen import prompts, tiny_qwen2_5_vl
+
+    return tiny_qwen2_5_vl(), prompts()
+
+
+def _qwen3_vl() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_qwen import prompts, tiny_qwen3_vl
+
+    return tiny_qwen3_vl(), prompts()
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip2: _blip2,
     adapters.InstructBlip: _instructblip,
     adapters.Llava: _llava,
+    adapters.Qwen2VL: _qwen2_vl,
+    adapters.Qwen25VL: _qwen2_5_vl,
+    adapters.Qwen3VL: _qwen3_vl,
 }
 """Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""
