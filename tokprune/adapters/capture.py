@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Observation, current_call
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.packed import PackedSource
 from tokprune.adapters.sources import AttentionSource
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.layers import LayerVotes
+from tokprune.votes import Votes
 
 
 class Capture:
@@ -44,6 +46,7 @@ class Capture:
         self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
         self.padded = padded if any(source.leading is not None for source in self.sources) else None
         paths = {path for source in sources for path, _ in source.modules} | set(watched)
+        paths |= {source.attention for source in sources if source.attention is not None}
         if self.padded is not None:
             paths.add(self.padded)
         if vectors is not None:
@@ -53,6 +56,9 @@ class Capture:
     def install(self, undo: list[Any]) -> None:
         """Register the hooks and append their handles to `undo`."""
         for source in self.sources:
+            if source.attention is not None:
+                module = self.modules[source.attention]
+                undo.append(module.register_forward_pre_hook(Hook(self._on_attention, source), with_kwargs=True))
             for path, parts in source.modules:
                 hook = Hook(self._on_projection, source, parts)
                 undo.append(self.modules[path].register_forward_hook(hook))
@@ -77,9 +83,17 @@ class Capture:
         halves = call.halves.setdefault(source.slot, {})
         halves.update(source.split(parts, output))
         if len(halves) == 2:
-            call.votes.setdefault(source.signal, {})[source.layer] = source.votes(
-                call.halves.pop(source.slot), call.real
-            )
+            halves = call.halves.pop(source.slot)
+            if isinstance(source, PackedSource):
+                seen: Any = source.packed(halves, call.around.pop(source.slot))
+            else:
+                seen = source.votes(halves, call.real)
+            call.votes.setdefault(source.signal, {})[source.layer] = seen
+
+    def _on_attention(self, source: AttentionSource, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        call = current_call(self.owner)
+        if call is not None and not call.done:
+            call.around[source.slot] = kwargs
 
     def _on_padded(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         call = current_call(self.owner)
@@ -92,8 +106,17 @@ class Capture:
         if call is not None and not call.done:
             call.vectors = args[0].detach()
 
-    def layer_votes(self, call: Observation, signal: str, layers: Sequence[int]) -> LayerVotes:
-        """What was observed of `signal` in `layers`, counted from the first of them; complete, or an error."""
+    def layer_votes(
+        self,
+        call: Observation,
+        signal: str,
+        layers: Sequence[int],
+        votes: Callable[[Any], Votes] | None = None,
+    ) -> LayerVotes:
+        """What was observed of `signal` in `layers`, counted from the first of them; complete, or an error.
+
+        `votes` makes votes of what was observed of one layer, where that is something else.
+        """
         seen = call.votes.get(signal, {})
         missing = sorted({s.layer for s in self.sources if s.signal == signal and s.layer in layers} - set(seen))
         if missing:
@@ -101,5 +124,9 @@ class Capture:
                 f"layers {missing} of {signal!r} did not run in this call, so they could not vote. This happens when "
                 "the model was compiled before tokprune.apply, or is given features that were computed earlier"
             )
-        found = {index: seen[layer] for index, layer in enumerate(layers) if layer in seen}
+        found = {
+            index: seen[layer] if votes is None else votes(seen[layer])
+            for index, layer in enumerate(layers)
+            if layer in seen
+        }
         return LayerVotes(found, len(layers), signal)

@@ -15,6 +15,9 @@ Places = Callable[[nn.Module, Mapping[str, Any], Sequence[int]], Sequence[Tensor
 encoder's tokens (counted through the encoder's batch, protected ones left out) each target token is made of; -1 for
 none."""
 
+Grids = Callable[[Mapping[str, Any]], Sequence[tuple[int, int]]]
+"""Arguments of the call -> rows and columns of each image's tokens."""
+
 
 @dataclass(frozen=True, eq=False)
 class EmbedFamily:
@@ -35,6 +38,7 @@ class EmbedFamily:
         others: ids of other placeholders, such as a video's, which are no text either.
         first_position: what a forward starts to count with.
         grid: rows and columns of the image tokens, where all images have the same; None elsewhere.
+        grids: those of each image, where they have different ones.
     """
 
     name: str
@@ -50,3 +54,4 @@ class EmbedFamily:
     others: Sequence[int] = ()
     first_position: int = 0
     grid: tuple[int, int] | None = None
+    grids: Grids | None = None

@@ -61,8 +61,11 @@ class ImagePrompt:
 
     def _elect(self, call: ImageCall, arguments: dict[str, Any], images: Sequence[Tensor]) -> list[Group]:
         groups = []
-        for count in sorted({len(image) for image in images}):
-            which = [index for index, image in enumerate(images) if len(image) == count]
+        kinds: list[Any] = [len(image) for image in images]
+        if "grid" in self.cut.needs:  # a signal has one grid only
+            kinds = list(zip(kinds, self.signals.grids(call, arguments), strict=True))
+        for kind in sorted(set(kinds)):
+            which = [index for index, each in enumerate(kinds) if each == kind]
             tokens = torch.stack([images[index] for index in which])
             groups.append(elect(self.cut, self.signals.of(call, arguments, which, tokens), which, tokens))
         return groups

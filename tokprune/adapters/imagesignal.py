@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.imagecall import ImageCall
+from tokprune.adapters.packed import PackedAttention
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes
+from tokprune.pooled import PooledVotes
 from tokprune.signal import ATTENTION_NAMES, Signal, Text
+from tokprune.votes import Votes
 
 
 class ImageSignals:
@@ -35,21 +38,36 @@ class ImageSignals:
         needs, found = self.cut.needs, dict[str, Any]()
         for name in ATTENTION_NAMES:
             if name in needs:
-                found[name] = self._votes(call, name)
+                found[name] = self._votes(call, name, arguments, images)
         if "tokens" in needs:
             found["tokens"] = tokens.detach()
         if "text" in needs:
             found["text"] = self._text(call, images)
         if "grid" in needs:
-            found["grid"] = self.family.grid
+            found["grid"] = self.grids(call, arguments)[images[0]]
         return Signal(
             **found,
             shape=(tokens.shape[0], tokens.shape[1]),
             source=f"adapter {self.family.name!r} target {self.cut.target!r}",
         )
 
-    def _votes(self, call: ImageCall, name: str) -> LayerVotes:
-        return self.capture.layer_votes(call, name, range(len(self.family.sources[name])))
+    def grids(self, call: ImageCall, arguments: Mapping[str, Any]) -> Sequence[tuple[int, int] | None]:
+        """Rows and columns of each image's tokens."""
+        if self.family.grids is not None:
+            return self.family.grids(arguments)
+        return [self.family.grid] * (0 if call.features is None else len(call.features.images))
+
+    def _votes(self, call: ImageCall, name: str, arguments: Mapping[str, Any], images: Sequence[int]) -> LayerVotes:
+        def of_images(seen: Any) -> Votes:
+            if not isinstance(seen, PackedAttention):
+                found: Votes = seen
+                return found
+            merged = torch.stack([places[image] for image in images])
+            return PooledVotes(seen.of(merged.flatten(1), len(places)), merged.shape[2])
+
+        counts = [] if call.features is None else call.features.counts
+        places = [] if self.family.places is None else self.family.places(self.base, arguments, counts)
+        return self.capture.layer_votes(call, name, range(len(self.family.sources[name])), of_images)
 
     def _text(self, call: ImageCall, images: Sequence[int]) -> Text:
         """One prompt for each image: a row with several images lends its text to each of them."""

@@ -5,7 +5,7 @@ from tokprune.testing.tiny_qwen import prompts, tiny_qwen2_5_vl, tiny_qwen2_vl, 
 from ..qwen_oracle import oracle_logits, oracle_new_tokens
 from .family import Family, after_prompt
 
-VECTORS = ("distinct", "first", "focus", "l2-norm", "random", "stride")
+VECTORS = ("distinct", "first", "l2-norm", "random", "stride")
 
 
 def _row(name, build, apart=False):
