@@ -53,8 +53,18 @@ def register_reductions() -> Mapping[str, type]:
 @hookimpl
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
-    return {"blip2": adapters.Blip2, "instructblip": adapters.InstructBlip, "llava": adapters.Llava,
-        "qwen2-vl": adapters.Qwen2VL,
+    return {
+        "blip2": adapters.Blip2,
+        "blip2-retrieval": adapters.Blip2Retrieval,
+        "clip": adapters.Clip,
+        "dinov2": adapters.Dinov2,
+        "instructblip": adapters.InstructBlip,
+        "instructblip-video": adapters.InstructBlipVideo,
+        "llava": adapters.Llava,
         "qwen2-5-vl": adapters.Qwen25VL,
+        "qwen2-vl": adapters.Qwen2VL,
         "qwen3-vl": adapters.Qwen3VL,
+        "siglip": adapters.Siglip,
+        "timm-vit": adapters.TimmVit,
+        "vit": adapters.Vit,
     }

@@ -1,6 +1,7 @@
 """Models are built once; a test that leaves anything on one of them fails."""
 
 import copy
+import functools
 
 import pytest
 
@@ -74,6 +75,44 @@ def inputs(kind):
 
 
 INSTRUCTBLIP = (tiny_instructblip.tiny_instructblip, tiny_instructblip.prompts)
+EITHER = {
+    "blip2-opt": ("opt", tiny_blip2, prompts),
+    "blip2-t5": ("t5", tiny_blip2, prompts),
+    "instructblip-llama": ("llama", *INSTRUCTBLIP),
+    "instructblip-t5": ("t5", *INSTRUCTBLIP),
+}
+"""BLIP-2 and InstructBLIP with each of their language models: its kind, and how to make model and inputs."""
+
+
+@pytest.fixture(params=EITHER)
+def which(request):
+    """One of `EITHER`."""
+    return EITHER[request.param]
+
+
+@pytest.fixture
+def either(which):
+    """A shared tiny BLIP-2 or InstructBLIP; must be left as it came."""
+    yield from _lend(*which)
+
+
+@pytest.fixture
+def fresh_either(which):
+    """A copy that a test may change."""
+    return copy.deepcopy(_built(*which)[0])
+
+
+@pytest.fixture
+def lay(which):
+    """Lays out its inputs: `prompts` with the kind of language model given."""
+    kind, _, layout = which
+    return functools.partial(layout, kind)
+
+
+@pytest.fixture
+def laid(lay):
+    """Two rows of different length."""
+    return lay()
 
 
 @pytest.fixture(params=tiny_instructblip.LANGUAGE_MODELS)

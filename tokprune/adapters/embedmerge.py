@@ -24,8 +24,8 @@ from tokprune.adapters.imagecall import ImageCall
 from tokprune.adapters.imageprompt import ImagePrompt
 from tokprune.adapters.imagesignal import ImageSignals
 from tokprune.adapters.modules import MethodShim, module_at
-from tokprune.adapters.rotary import RotaryPositions
 from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
+from tokprune.adapters.rotary import RotaryPositions
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES

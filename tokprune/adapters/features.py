@@ -88,4 +88,6 @@ class Features:
 
     def join(self, output: Any) -> Any:
         """An output whose images came apart, in the form that the model expects; others as they are."""
-        return replace(self, images=output.pooler_output).rebuilt() if isinstance(output.pooler_output, list) else output
+        return (
+            replace(self, images=output.pooler_output).rebuilt() if isinstance(output.pooler_output, list) else output
+        )

@@ -22,6 +22,17 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
         ) from None
 
 
+def first_path(model: nn.Module, *paths: str) -> str:
+    """The first of `paths` at which `model` has a module: releases of a library name their modules differently."""
+    for path in paths[:-1]:
+        try:
+            model.get_submodule(path)
+        except AttributeError:
+            continue
+        return path
+    return paths[-1]
+
+
 class MethodShim:
     """Stands in for `module.name` as an instance attribute and calls `around(original, *args, **kwargs)`.
 

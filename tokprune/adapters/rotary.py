@@ -1,8 +1,8 @@
 """Multimodal rotary positions: where a token stands in its image, which does not change when its neighbours leave.
 
 A model with such positions counts text tokens one by one, and gives each token of an image its frame, row and column
-instead, which it finds by the placeholders of whole images. It cannot do so on a prompt without the dropped tokens. So it
-is asked about the whole prompt, and the tokens that stay take their positions along.
+instead, which it finds by the placeholders of whole images. It cannot do so on a prompt without the dropped tokens. So
+it is asked about the whole prompt, and the tokens that stay take their positions along.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ class AttentionSource:
         signal: the signal it belongs to ("cross_attention", ...).
         layer: index among the layers of that signal.
         modules: path of the projection module -> which parts it makes: "query", "key", or "query key value" for a
-            fused projection whose output is `[batch token 3 * head * dim]`, in that order.
+            fused projection whose output is `[batch token 3 * head * dim]`, in that order. A module behind the
+            projection may give the heads apart, `[batch head token dim]`.
         heads: number of attention heads.
         scale: factor on the dot products.
         candidates: which side is the target, as in `AttentionVotes`.
@@ -49,6 +50,8 @@ class AttentionSource:
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
         """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`."""
         names = parts.split()
+        if output.dim() == 4:  # heads apart already
+            return {names[0]: output.detach()}
         chunks = output.detach().chunk(len(names), dim=-1)
         return {
             name: chunk.reshape(*chunk.shape[:-1], self.heads, -1).transpose(1, 2)

@@ -174,7 +174,9 @@ def _remembered(case: Case) -> set[tuple[str, str]]:
     """Module and name of the attributes that the model itself sets in every call."""
 
     def attributes() -> dict[tuple[str, str], Any]:
-        return {(name, key): value for name, module in case.model.named_modules() for key, value in vars(module).items()}
+        return {
+            (name, key): value for name, module in case.model.named_modules() for key, value in vars(module).items()
+        }
 
     before = attributes()
     case.answer()

@@ -44,12 +44,61 @@ def _qwen3_vl() -> tuple[Any, Mapping[str, Any]]:
     return tiny_qwen3_vl(), prompts()
 
 
+def _clip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import captions, tiny_clip
+
+    return tiny_clip(), captions()
+
+
+def _siglip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import captions, tiny_siglip
+
+    return tiny_siglip(), captions()
+
+
+def _dinov2() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_dinov2
+
+    return tiny_dinov2("Dinov2WithRegistersModel"), pictures()
+
+
+def _vit() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_vit
+
+    return tiny_vit(), pictures()
+
+
+def _timm_vit() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_timm
+
+    return tiny_timm(reg_tokens=2), {"x": pictures()["pixel_values"]}
+
+
+def _instructblipvideo() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_instructblipvideo import prompts, tiny_instructblipvideo
+
+    return tiny_instructblipvideo("llama"), prompts("llama", pads=(0, 0))
+
+
+def _blip2_retrieval() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_blip2_retrieval import prompts, tiny_blip2_retrieval
+
+    return tiny_blip2_retrieval(), prompts()
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip2: _blip2,
+    adapters.Blip2Retrieval: _blip2_retrieval,
+    adapters.Clip: _clip,
+    adapters.Dinov2: _dinov2,
     adapters.InstructBlip: _instructblip,
     adapters.Llava: _llava,
     adapters.Qwen2VL: _qwen2_vl,
     adapters.Qwen25VL: _qwen2_5_vl,
     adapters.Qwen3VL: _qwen3_vl,
+    adapters.InstructBlipVideo: _instructblipvideo,
+    adapters.Siglip: _siglip,
+    adapters.TimmVit: _timm_vit,
+    adapters.Vit: _vit,
 }
 """Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""

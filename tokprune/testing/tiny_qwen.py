@@ -53,11 +53,13 @@ def tiny_qwen2_vl(attention: str = "sdpa", seed: int = 0) -> Any:
         (2, 19, 99)
     """
     vision = {**VISION, "depth": 2, "embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2}
-    return _build(Qwen2VLForConditionalGeneration, Qwen2VLConfig(vision_config=vision, text_config=TEXT, **IDS), attention, seed)
+    return _build(
+        Qwen2VLForConditionalGeneration, Qwen2VLConfig(vision_config=vision, text_config=TEXT, **IDS), attention, seed
+    )
 
 
 def tiny_qwen2_5_vl(attention: str = "sdpa", seed: int = 0) -> Any:
-    """A random Qwen2.5-VL in eval mode: of its encoder's 3 layers only the second looks over windows of 2 x 2 image tokens.
+    """A random Qwen2.5-VL in eval mode: 2 of its encoder's 3 layers look no further than windows of 2 x 2 image tokens.
 
     Example:
         >>> model = tiny_qwen2_5_vl()
@@ -73,11 +75,16 @@ def tiny_qwen2_5_vl(attention: str = "sdpa", seed: int = 0) -> Any:
         "fullatt_block_indexes": [1],
         "out_hidden_size": 32,
     }
-    return _build(Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig(vision_config=vision, text_config=TEXT, **IDS), attention, seed)
+    return _build(
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2_5_VLConfig(vision_config=vision, text_config=TEXT, **IDS),
+        attention,
+        seed,
+    )
 
 
 def tiny_qwen3_vl(attention: str = "sdpa", seed: int = 0) -> Any:
-    """A random Qwen3-VL in eval mode: the first 2 of its encoder's 3 layers hand features to layers of the language model.
+    """A random Qwen3-VL in eval mode: 2 of its encoder's 3 layers hand features to layers of the language model.
 
     Example:
         >>> model = tiny_qwen3_vl()
@@ -94,7 +101,9 @@ def tiny_qwen3_vl(attention: str = "sdpa", seed: int = 0) -> Any:
         "deepstack_visual_indexes": [0, 1],
     }
     text = {**TEXT, "head_dim": 8}
-    return _build(Qwen3VLForConditionalGeneration, Qwen3VLConfig(vision_config=vision, text_config=text, **IDS), attention, seed)
+    return _build(
+        Qwen3VLForConditionalGeneration, Qwen3VLConfig(vision_config=vision, text_config=text, **IDS), attention, seed
+    )
 
 
 def _build(model_class: Any, config: Any, attention: str, seed: int) -> Any:
@@ -144,7 +153,9 @@ def images(items: Sequence[Item], seed: int = 5) -> dict[str, Tensor]:
     }
 
 
-def prompts(rows: Sequence[Sequence[Item]] = (((4, 8),), ((8, 4),)), seed: int = 1, apart: bool = False) -> dict[str, Any]:
+def prompts(
+    rows: Sequence[Sequence[Item]] = (((4, 8),), ((8, 4),)), seed: int = 1, apart: bool = False
+) -> dict[str, Any]:
     """Inputs as a processor lays them out: words, images and videos with what stands around them, words; left-padded.
 
     Args:

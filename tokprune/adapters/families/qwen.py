@@ -133,5 +133,7 @@ def _in_windows(frames: int, rows: int, columns: int, window: int) -> Tensor:
         tensor([0, 1, 4, 2, 3, 5])
     """
     frame, row, column = torch.meshgrid(*map(torch.arange, (frames, rows, columns)), indexing="ij")
-    number = (frame * rows + row // window) * columns + column // window  # any number that grows with frame, row, column
+    number = (
+        frame * rows + row // window
+    ) * columns + column // window  # any number that grows with frame, row, column
     return number.flatten().argsort(stable=True).argsort()
