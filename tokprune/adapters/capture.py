@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from tokprune.adapters.sources import AttentionSource
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.layers import LayerVotes
-from tokprune.votes import Votes
 
 
 class Capture:
@@ -106,17 +105,8 @@ class Capture:
         if call is not None and not call.done:
             call.vectors = args[0].detach()
 
-    def layer_votes(
-        self,
-        call: Observation,
-        signal: str,
-        layers: Sequence[int],
-        votes: Callable[[Any], Votes] | None = None,
-    ) -> LayerVotes:
-        """What was observed of `signal` in `layers`, counted from the first of them; complete, or an error.
-
-        `votes` makes votes of what was observed of one layer, where that is something else.
-        """
+    def layer_votes(self, call: Observation, signal: str, layers: Sequence[int]) -> LayerVotes:
+        """What was observed of `signal` in `layers`, counted from the first of them; complete, or an error."""
         seen = call.votes.get(signal, {})
         missing = sorted({s.layer for s in self.sources if s.signal == signal and s.layer in layers} - set(seen))
         if missing:
@@ -124,9 +114,5 @@ class Capture:
                 f"layers {missing} of {signal!r} did not run in this call, so they could not vote. This happens when "
                 "the model was compiled before tokprune.apply, or is given features that were computed earlier"
             )
-        found = {
-            index: seen[layer] if votes is None else votes(seen[layer])
-            for index, layer in enumerate(layers)
-            if layer in seen
-        }
+        found = {index: seen[layer] for index, layer in enumerate(layers) if layer in seen}
         return LayerVotes(found, len(layers), signal)

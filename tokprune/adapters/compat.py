@@ -70,7 +70,7 @@ def deepstack(output: Any, counts: Sequence[int]) -> list[list[Tensor]]:
     Releases before 5.20 join all images.
     """
     layers = getattr(output, "deepstack_features", None) or ()
-    return [list(layer.split(list(counts)) if isinstance(layer, Tensor) else layer) for layer in layers]
+    return [list(torch.split(layer, list(counts)) if isinstance(layer, Tensor) else layer) for layer in layers]
 
 
 def with_deepstack(output: Any, layers: Sequence[Sequence[Tensor]]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ class ImageCall(Observation):
     features: Features | None = None
     rows_of_images: list[int] | None = None
     """The row of each image."""
+    places: Sequence[Tensor] | None = None
+    """Of which encoder tokens each image's tokens are made, once it was asked for."""
     kept: Features | None = None
     """The features that stay; None if all of them do."""
     rows: Rows | None = None

@@ -13,10 +13,9 @@ from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.imagecall import ImageCall
 from tokprune.adapters.packed import PackedAttention
 from tokprune.interfaces import Cut
-from tokprune.layers import LayerVotes
-from tokprune.pooled import PooledVotes
+from tokprune.layers import LayerVotes, layer_indices
+from tokprune.pooled import PooledVotes, padded_places
 from tokprune.signal import ATTENTION_NAMES, Signal, Text
-from tokprune.votes import Votes
 
 
 class ImageSignals:
@@ -38,7 +37,7 @@ class ImageSignals:
         needs, found = self.cut.needs, dict[str, Any]()
         for name in ATTENTION_NAMES:
             if name in needs:
-                found[name] = self._votes(call, name, arguments, images)
+                found[name] = self._votes(call, arguments, name, images)
         if "tokens" in needs:
             found["tokens"] = tokens.detach()
         if "text" in needs:
@@ -57,17 +56,22 @@ class ImageSignals:
             return self.family.grids(arguments)
         return [self.family.grid] * (0 if call.features is None else len(call.features.images))
 
-    def _votes(self, call: ImageCall, name: str, arguments: Mapping[str, Any], images: Sequence[int]) -> LayerVotes:
-        def of_images(seen: Any) -> Votes:
-            if not isinstance(seen, PackedAttention):
-                found: Votes = seen
-                return found
-            merged = torch.stack([places[image] for image in images])
-            return PooledVotes(seen.of(merged.flatten(1), len(places)), merged.shape[2])
-
-        counts = [] if call.features is None else call.features.counts
-        places = [] if self.family.places is None else self.family.places(self.base, arguments, counts)
-        return self.capture.layer_votes(call, name, range(len(self.family.sources[name])), of_images)
+    def _votes(self, call: ImageCall, arguments: Mapping[str, Any], name: str, images: Sequence[int]) -> LayerVotes:
+        depth = len(self.family.sources[name])
+        votes: Any = self.capture.layer_votes(call, name, range(depth))
+        if self.family.places is None or name != "encoder_attention":
+            found: LayerVotes = votes
+            return found
+        if call.places is None:
+            counts = [] if call.features is None else call.features.counts
+            call.places = self.family.places(self.base, arguments, counts)
+        chosen = padded_places([call.places[image] for image in images])
+        wanted = layer_indices(self.cut.needs[name], depth)
+        if isinstance(votes[wanted[0]], PackedAttention):
+            pooled = {index: votes[index].pooled(chosen, len(call.places)) for index in wanted}
+        else:
+            pooled = {index: PooledVotes(votes[index], chosen) for index in wanted}
+        return LayerVotes(pooled, depth, name)
 
     def _text(self, call: ImageCall, images: Sequence[int]) -> Text:
         """One prompt for each image: a row with several images lends its text to each of them."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tokprune.adapters.sources import AttentionSource
+from tokprune.pooled import PooledVotes
 from tokprune.votes import AttentionVotes
 
 
@@ -30,6 +31,16 @@ class PackedAttention:
     bounds: Tensor
     scale: float
     layer: int
+
+    def pooled(self, places: Tensor, images: int) -> PooledVotes:
+        """Votes for the image tokens that are made of the tokens at `places` `[image token merged]`, cast by these.
+
+        Args:
+            places: of some of the images.
+            images: how many the call has.
+        """
+        own = torch.arange(places.numel(), device=places.device).view(places.shape)
+        return PooledVotes(self.of(places.flatten(1), images), own)
 
     def of(self, places: Tensor, images: int) -> AttentionVotes:
         """The votes of the tokens at `places` `[image token]` for each other, where the call has so many `images`."""

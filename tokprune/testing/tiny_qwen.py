@@ -125,7 +125,7 @@ def _spread(model: Any, projection: Any, heads: int = 4) -> None:
     hook = projection.register_forward_hook(lambda _, args, output: seen.append(output))
     model.model.get_image_features(**images([(4, 8)]))
     hook.remove()
-    query, key, _ = (part.unflatten(-1, (heads, -1)).transpose(0, 1) for part in seen[0].chunk(3, dim=-1))
+    query, key, _ = (part.reshape(len(part), heads, -1).transpose(0, 1) for part in seen[0].chunk(3, dim=-1))
     logits = query @ key.transpose(1, 2) * query.shape[-1] ** -0.5
     size = projection.weight.shape[0] // 3
     factor = SPREAD / logits.std(dim=2).mean()
