@@ -56,9 +56,12 @@ def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
     return {
         "blip2": adapters.Blip2,
+        "blip2-retrieval": adapters.Blip2Retrieval,
         "clip": adapters.Clip,
         "dinov2": adapters.Dinov2,
         "instructblip": adapters.InstructBlip,
+        "instructblip-video": adapters.InstructBlipVideo,
+        "llava": adapters.Llava,
         "siglip": adapters.Siglip,
         "timm-vit": adapters.TimmVit,
         "vit": adapters.Vit,

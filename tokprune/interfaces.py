@@ -135,7 +135,10 @@ class Attachment(Protocol):
 
     @property
     def reader(self) -> nn.Module:
-        """The module that reads the shortened sequence: `handle.check` looks at what enters it."""
+        """The module that reads the shortened sequence: `handle.check` looks at what enters it.
+
+        Where another one does in another kind of call, an `nn.ModuleList` of all of them.
+        """
         ...
 
     def remove(self) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 import torch
 
 import tokprune
-from tokprune.adapters.decoder import DecoderFamily
+from tokprune.adapters.decoder import decoder_family
 from tokprune.adapters.insidecut import INSIDE_SIGNALS, InsideCut
 from tokprune.errors import AdapterError
 from tokprune.testing.tiny_inside import IMAGE, tiny_inside
@@ -16,7 +16,6 @@ from tokprune.testing.tiny_inside import IMAGE, tiny_inside
 class Inside:
     """Cuts a LLaVA inside its language model and nowhere else."""
 
-    kind: str = "llama"
     core: str = "model"
 
     def matches(self, model):
@@ -28,17 +27,16 @@ class Inside:
     def attach(self, model, cut, done, owner):
         if cut.target != "image":
             raise AdapterError(f"no target {cut.target!r}")
-        norms = {"query": "q_norm", "key": "k_norm"} if self.kind == "qwen3" else {}
-        return InsideCut(model, DecoderFamily("llava", IMAGE, core=self.core, **norms), cut, done, owner)
+        return InsideCut(model, decoder_family(model, "llava", IMAGE, self.core, "pixel_values"), cut, done, owner)
 
 
 built = cache(tiny_inside)
 """Models are built once; a test must leave them as they came."""
 
 
-def pruned(model, kind="llama", **options):
+def pruned(model, **options):
     """A policy inside the language model, with `text-attention` unless told otherwise."""
-    return tokprune.apply(model, adapter=Inside(kind), **{"scorer": "text-attention", **options})
+    return tokprune.apply(model, adapter=Inside(), **{"scorer": "text-attention", **options})
 
 
 def logits(model, inputs, **options):

@@ -50,7 +50,7 @@ def test_forward_and_generate_are_those_of_hidden_tokens(case, counts):
     model, inputs = built(*case), prompts()
     before, kept = traces(model), chosen(inputs, *counts)
     plain = logits(model, inputs)
-    with pruned(model, case[0], **keeping(kept)) as handle:
+    with pruned(model, **keeping(kept)) as handle:
         found = logits(model, inputs)
         assert torch.equal(handle.report.kept, kept)
         new = {mode: generate(model, inputs, **options) for mode, options in GENERATE.items()}
@@ -270,7 +270,7 @@ def test_the_model_without_a_head():
 
 @pytest.mark.parametrize("kind", LANGUAGE_MODELS)
 def test_the_seam_keeps_the_laws_of_adapters(kind):
-    check_adapter(Inside(kind), built(kind), prompts())
+    check_adapter(Inside(), built(kind), prompts())
 
 
 def test_a_copy_prunes_on_its_own():

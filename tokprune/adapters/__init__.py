@@ -7,8 +7,10 @@ come from. `tokprune new adapter NAME` writes an example.
 
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip2 import Blip2
+from tokprune.adapters.families.blip2retrieval import Blip2Retrieval
 from tokprune.adapters.families.encoders import Clip, Dinov2, Siglip, Vit
 from tokprune.adapters.families.instructblip import InstructBlip
+from tokprune.adapters.families.instructblipvideo import InstructBlipVideo
 from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
@@ -17,12 +19,17 @@ __all__ = [
     "ENCODER_SIGNALS",
     "AttentionSource",
     "Blip2",
+    "Blip2Retrieval",
     "Clip",
     "Dinov2",
     "EncoderFamily",
     "InstructBlip",
+    "InstructBlipVideo",
     "LayerCut",
     "Siglip",
     "TimmVit",
     "Vit",
 ]
+from tokprune.adapters.families.llava import Llava
+
+__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut", "Llava"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -37,6 +39,28 @@ def recomputes_hooks(layer: nn.Module) -> bool:
     if not (layer.training and getattr(layer, "gradient_checkpointing", False)):
         return False
     return any("__call__" in vars(cls) for cls in type(layer).__mro__ if cls not in nn.Module.__mro__)
+
+
+def encodes_before_expanding(model: Any) -> bool:
+    """Whether `generate` encodes images once and then expands their features for beams (5.20 and later).
+
+    Releases before expand the images, and have them encoded once for each beam.
+    """
+    return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+
+
+def inferred_mask(model: Any, arguments: Mapping[str, Any]) -> Tensor:
+    """The attention mask that `generate` makes up for a prompt of ids that comes without one."""
+    ids: Tensor = arguments["input_ids"]
+    places = (arguments, arguments.get("generation_config"), model.generation_config)
+    pad, eos = (next((_limit(p, n) for p in places if _limit(p, n) is not None), None) for n in _SPECIAL)
+    if pad is None or bool((torch.as_tensor([] if eos is None else eos) == pad).any()):
+        return torch.ones_like(ids)
+    mask: Tensor = (ids != pad).long()
+    return mask
+
+
+_SPECIAL = ("pad_token_id", "eos_token_id")
 
 
 def _limit(place: Any, name: str) -> Any:

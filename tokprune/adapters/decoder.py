@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,8 @@ class DecoderFamily:
         query: path of what makes the queries, from the attention: all that happens before they are turned by their
             positions.
         key: the same of the keys.
-        after: behind how many layers to cut if the policy does not say: FastV's K = 2 (arXiv 2403.06764).
+        after: behind how many layers to cut if the policy does not say, or behind the last but one where there are
+            fewer: FastV's K = 2 (arXiv 2403.06764).
     """
 
     name: str
@@ -41,3 +44,13 @@ class DecoderFamily:
     def at(self, *parts: str) -> str:
         """Path of a module, from the model: what follows the language model, part by part."""
         return ".".join(part for part in (self.core, self.language_model, *parts) if part)
+
+
+def decoder_family(model: nn.Module, name: str, image_token_id: int, core: str, image_argument: str) -> DecoderFamily:
+    """A family whose queries and keys are normalised behind their projections if the language model has norms there."""
+    family = DecoderFamily(name, image_token_id, core, image_argument=image_argument)
+    norms = {name for name, _ in model.get_submodule(core).named_modules() if name.endswith((".q_norm", ".k_norm"))}
+    first = f"{family.language_model}.{family.layers}.0.{family.attention}"
+    if {f"{first}.q_norm", f"{first}.k_norm"} <= norms:
+        return replace(family, query="q_norm", key="k_norm")
+    return family

@@ -52,7 +52,7 @@ def check_cut(family: DecoderFamily, cut: Cut, depth: int, offered: Collection[s
         InvalidValueError: there are not that many layers.
     """
     where = f"adapter {family.name!r} target {cut.target!r}, inside the language model"
-    places = layers_before(family.after if cut.after is None else cut.after, depth)
+    places = layers_before(max(1, min(family.after, depth - 1)) if cut.after is None else cut.after, depth)
     if len(places) > 1:
         raise AdapterError(f"{where}: tokens leave at one layer, after={cut.after!r} names {len(places)}")
     if places[0] == depth:
@@ -62,8 +62,8 @@ def check_cut(family: DecoderFamily, cut: Cut, depth: int, offered: Collection[s
     missing = [name for name in cut.needs if name not in offered]
     if missing:
         raise AdapterError(
-            f"{where}: {missing[0]!r} is not observed there, only {', '.join(repr(name) for name in offered)}; the text "
-            "can only vote inside the language model, the image encoder only in front of it"
+            f"{where}: {missing[0]!r} is not observed there, only {', '.join(repr(name) for name in offered)}; the "
+            "text can only vote inside the language model, the image encoder only in front of it"
         )
     return places[0]
 
@@ -84,8 +84,8 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
     used = getattr(config, "_attn_implementation", "eager")
     if used not in ("eager", "sdpa"):
         raise UnsupportedCallError(
-            f"attention implementation {used!r}: inside the language model the cut is known to be right with 'sdpa' and "
-            "'eager' only; call model.set_attn_implementation('sdpa'), or prune in front of the language model"
+            f"attention implementation {used!r}: inside the language model the cut is known to be right with 'sdpa' "
+            "and 'eager' only; call model.set_attn_implementation('sdpa'), or prune in front of the language model"
         )
     if torch.is_grad_enabled() and any(recomputes_hooks(layer) for layer in layers):
         raise UnsupportedCallError(

@@ -25,8 +25,8 @@ class TextAttention:
 
     Source: FastV, arXiv 2403.06764, section 4: tokens are ranked behind layer K by the attention they receive. Its
     released code takes the last token's row of layer K's attention, averaged over heads, which is the default here.
-    The text is reported to average over all other tokens; it could not be read itself for this. "all" is not quite that:
-    image tokens do not vote.
+    The text is reported to average over all other tokens; it could not be read itself for this. "all" is not quite
+    that: image tokens do not vote.
 
     Example:
         >>> TextAttention()

@@ -52,8 +52,8 @@ class AttentionWatch(TorchFunctionMode):
                 if _among(wanted, rows, votes, tolerance):
                     return True
             elif found.shape[2] > wanted.shape[2]:
-                images = zip(wanted.split(1), votes.split(1), strict=True)
-                if all(any(_among(own, row, cast, tolerance) for row in rows.split(1)) for own, cast in images):
+                images = zip(wanted[:, None], votes[:, None], strict=True)
+                if all(any(_among(own, row, cast, tolerance) for row in rows[:, None]) for own, cast in images):
                     return True
         return False
 

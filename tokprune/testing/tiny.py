@@ -50,11 +50,32 @@ def _timm_vit() -> tuple[Any, Mapping[str, Any]]:
     return tiny_timm(reg_tokens=2), {"x": pictures()["pixel_values"]}
 
 
+def _instructblipvideo() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_instructblipvideo import prompts, tiny_instructblipvideo
+
+    return tiny_instructblipvideo("llama"), prompts("llama", pads=(0, 0))
+
+
+def _blip2_retrieval() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_blip2_retrieval import prompts, tiny_blip2_retrieval
+
+    return tiny_blip2_retrieval(), prompts()
+
+
+def _llava() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
+
+    return tiny_llava(), prompts([[16], [16]], pixels(2))
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip2: _blip2,
+    adapters.Blip2Retrieval: _blip2_retrieval,
     adapters.Clip: _clip,
     adapters.Dinov2: _dinov2,
     adapters.InstructBlip: _instructblip,
+    adapters.InstructBlipVideo: _instructblipvideo,
+    adapters.Llava: _llava,
     adapters.Siglip: _siglip,
     adapters.TimmVit: _timm_vit,
     adapters.Vit: _vit,

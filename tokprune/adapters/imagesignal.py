@@ -1,0 +1,60 @@
+"""What is observed of the image tokens on their way into the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.imagecall import ImageCall
+from tokprune.interfaces import Cut
+from tokprune.layers import LayerVotes
+from tokprune.signal import ATTENTION_NAMES, Signal, Text
+
+
+class ImageSignals:
+    """Makes the signal of a group of images.
+
+    Args:
+        model: the whole model.
+        base: the part of it that makes the features.
+        family: the model family.
+        cut: what is asked for.
+        capture: what was observed.
+    """
+
+    def __init__(self, model: Any, base: nn.Module, family: EmbedFamily, cut: Cut, capture: Capture) -> None:
+        self.model, self.base, self.family, self.cut, self.capture = model, base, family, cut, capture
+
+    def of(self, call: ImageCall, arguments: Mapping[str, Any], images: Sequence[int], tokens: Tensor) -> Signal:
+        """The signal of `images`, whose vectors are `tokens` `[image token dim]`."""
+        needs, found = self.cut.needs, dict[str, Any]()
+        for name in ATTENTION_NAMES:
+            if name in needs:
+                found[name] = self._votes(call, name)
+        if "tokens" in needs:
+            found["tokens"] = tokens.detach()
+        if "text" in needs:
+            found["text"] = self._text(call, images)
+        if "grid" in needs:
+            found["grid"] = self.family.grid
+        return Signal(
+            **found,
+            shape=(tokens.shape[0], tokens.shape[1]),
+            source=f"adapter {self.family.name!r} target {self.cut.target!r}",
+        )
+
+    def _votes(self, call: ImageCall, name: str) -> LayerVotes:
+        return self.capture.layer_votes(call, name, range(len(self.family.sources[name])))
+
+    def _text(self, call: ImageCall, images: Sequence[int]) -> Text:
+        """One prompt for each image: a row with several images lends its text to each of them."""
+        rows = call.rows_of_images or []
+        owner = torch.tensor([rows[image] for image in images], device=call.input_ids.device)
+        words = call.input_ids.masked_fill(call.placeholders, 0)  # some placeholders are not in the vocabulary
+        embeddings: Tensor = self.model.get_input_embeddings()(words).detach()
+        return Text(embeddings[owner.to(embeddings.device)], (call.mask.bool() & ~call.placeholders)[owner])
