@@ -46,7 +46,7 @@ class Guard:
         arguments = {**dict(zip(inspect.signature(original).parameters, args, strict=False)), **kwargs}
         config = arguments.get("generation_config") or getattr(self.model, "generation_config", None)
         for name, reason in self.family.refused.items():
-            if arguments.get(name, getattr(config, name, None)):
+            if arguments.get(name, getattr(config, name, None)) not in (None, False):
                 raise UnsupportedCallError(f"adapter {self.family.name!r}: {name} in generate: {reason}")
         self.check(arguments, config)
         ids = kwargs.get("input_ids")
