@@ -2,182 +2,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 HEAD = """# Capabilities
 
-Made by running, not by claiming: each adapter is tried on tiny random models, for every target and scorer. *Yes* means
-that `handle.check` passed (keep=1.0 changes no bit of the logits, and fewer tokens really enter the language model),
-that `forward` with labels and `generate` (greedy and with beams, two prompts of different length) ran and reported a
-shorter sequence, and that the model gave bit-identical logits again after `remove()`.
+Made by running, not by claiming: each built-in adapter is tried on a tiny random model, for each of its targets. *Yes*
+means that `tokprune.apply` took the policy, that the model ran, that the report tells of fewer tokens and a shorter
+sequence (or, with `mask`, of hidden tokens at full length), and that the model answered bit for bit what it had
+answered before once the policy was removed. *No* means that `tokprune.apply`, or the call, raised an error that says
+why, before anything was changed.
 """
 
-IMAGE, QUERIES = 5, 8
 KEEP = 0.5
 
-
-def _blip2(language_model: str) -> tuple[Any, dict[str, Any]]:
-    """A tiny BLIP-2 with random weights, and a batch of two prompts of different length, with labels."""
-    import torch
-    from transformers import Blip2Config, Blip2ForConditionalGeneration
-
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    tokens = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 97, "vocab_size": 99}
-    texts: dict[str, dict[str, Any]] = {
-        "opt": {"model_type": "opt", **small, **tokens, "ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0},
-        "t5": {"model_type": "t5", **tokens, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-        | {"decoder_start_token_id": 1, "dropout_rate": 0.0},
-    }
-    config = Blip2Config(
-        vision_config={**small, "intermediate_size": 64, "image_size": 16, "patch_size": 4},
-        qformer_config={**small, "intermediate_size": 64, "encoder_hidden_size": 32, "vocab_size": 99},
-        text_config=texts[language_model],
-        num_query_tokens=QUERIES,
-        image_token_index=IMAGE,
-    )
-    model = Blip2ForConditionalGeneration(config).eval()
-    dice = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                parameter.copy_(torch.randn(parameter.shape, generator=dice) * 0.25)
-            # transformers' own start makes attention uniform, so that what is kept would be rounding noise
-            if "query.weight" in name or "key.weight" in name:
-                parameter.mul_(4)
-    text = torch.randint(10, 90, (2, 6), generator=dice)
-    mask = torch.ones(2, QUERIES + 6, dtype=torch.long)
-    text[1, :3], mask[1, QUERIES : QUERIES + 3] = 1, 0
-    inputs = {
-        "pixel_values": torch.randn(2, 3, 16, 16, generator=dice),
-        "input_ids": torch.cat([torch.full((2, QUERIES), IMAGE), text], dim=1),
-        "attention_mask": mask,
-    }
-    inputs["labels"] = inputs["input_ids"].masked_fill(inputs["input_ids"] < 10, -100)
-    return model, inputs
-
-
-def _instructblip(language_model: str) -> tuple[Any, dict[str, Any]]:
-    """A tiny InstructBLIP with random weights, and a batch of two prompts of different length, with labels."""
-    from tokprune.testing.tiny_instructblip import prompts, tiny_instructblip
-
-    inputs: dict[str, Any] = prompts(language_model)
-    inputs["labels"] = inputs["input_ids"].masked_fill(inputs["input_ids"] < 10, -100)
-    return tiny_instructblip(language_model), inputs
-
-
-MODELS: Mapping[str, Mapping[str, Callable[[], tuple[Any, dict[str, Any]]]]] = {
-    "blip2": {"BLIP-2 with OPT": lambda: _blip2("opt"), "BLIP-2 with T5": lambda: _blip2("t5")},
-    "instructblip": {
-        "InstructBLIP with LLaMA": lambda: _instructblip("llama"),
-        "InstructBLIP with T5": lambda: _instructblip("t5"),
-    },
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "prune": {},
+    "merge": {"reduction": "merge"},
+    "mask": {"reduction": "mask"},
+    "positions kept": {"positions": "preserve"},
+    "as many as it takes (`top-p`)": {"selector": "top-p"},
+    "`after=1`": {"after": 1},
+    "`after=(1, 2)`": {"after": (1, 2)},
 }
-"""Adapter -> model -> how to make a tiny one with its inputs."""
+"""What is tried beside scorers, with a scorer that needs nothing -> arguments of a policy."""
+
+
+@dataclass
+class Trial:
+    """A tiny model, one of its targets, and its answer when nothing is pruned.
+
+    Args:
+        adapter: registered name.
+        model: the model.
+        inputs: keyword arguments of its forward.
+        target: what is removed.
+    """
+
+    adapter: str
+    model: Any
+    inputs: Mapping[str, Any]
+    target: str
+    before: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.before = self.answer()
+
+    def answer(self) -> Any:
+        """What the model answers."""
+        import torch
+
+        from tokprune.outputs import answer_of
+
+        with torch.no_grad():
+            return answer_of(self.model(**self.inputs))
+
+    def runs(self, call: Callable[[], Any], **options: Any) -> Any:
+        """The report of a call under a policy, or None where an error said that it cannot be."""
+        import torch
+
+        from tokprune import TokpruneError, apply
+
+        report: Any = None
+        try:
+            with apply(self.model, target=self.target, keep=KEEP, **options) as handle:
+                call()
+                report = handle.report
+        except TokpruneError:
+            report = None
+        if not torch.equal(self.before, self.answer()):
+            raise AssertionError(f"{self}: remove() did not put the model back")
+        if report is not None:
+            removes = options.get("reduction") != "mask"
+            if (report.length_after < report.length_before) is not removes or bool(report.kept.all()):
+                raise AssertionError(f"{self}: the report does not fit {options}: {report!r}")
+        return report
+
+    def generate(self, **options: Any) -> Any:
+        """Three new tokens."""
+        import torch
+
+        given = {name: value for name, value in self.inputs.items() if name not in ("labels", "decoder_input_ids")}
+        with torch.no_grad():
+            return self.model.generate(**given, max_new_tokens=3, do_sample=False, **options)
+
+    def __str__(self) -> str:
+        return f"{self.adapter}, target {self.target}"
+
+
+def trials() -> Iterator[Trial]:
+    """One for each target of each built-in adapter."""
+    from tokprune.registry import default_registry
+    from tokprune.testing.tiny import EXAMPLES
+
+    registry = default_registry()
+    for entry in registry.entries("adapter"):
+        model, inputs = EXAMPLES[entry.cls]()
+        for target in entry.cls().offers(model):
+            yield Trial(entry.name, model, inputs, target)
 
 
 def render() -> str:
     """The page as Markdown."""
     from tokprune.registry import default_registry
 
-    registry = default_registry()
-    parts = [HEAD]
-    for adapter in registry.names("adapter"):
-        models = {label: build() for label, build in MODELS[adapter].items()}
-        trials = {
-            "Scorers": {f"`{name}`": {"scorer": name} for name in registry.names("scorer")},
-            "Reductions and positions, with `catp-vote`, or `received-attention` where that does not fit": {
-                f"`{reduction}`, {positions}": {"reduction": reduction, "positions": positions}
-                for reduction in registry.names("reduction")
-                for positions in ("compact", "preserve")
-            },
-            "Aggregators and selectors, with `catp-vote`, or `received-attention` where that does not fit": {
-                f"{kind} `{name}`": {kind: name} for kind in ("aggregator", "selector") for name in registry.names(kind)
-            },
-            "Places of the cut": {f"`after={after!r}`": {"after": after} for after in (1, 1.0, (1, 2), "every")},
-        }
-        parts += [f"## Adapter `{adapter}`", "", *_signals(adapter, models), ""]
-        for title, choices in trials.items():
-            parts += [f"### {title}", "", *_table(adapter, models, choices), ""]
-        parts += ["### All targets together, by policies in one `apply`", "", *_together(adapter, models), ""]
-    return "\n".join(parts)
-
-
-def _signals(adapter: str, models: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    from tokprune import observe
-
-    lines = ["| model | target | tokens per image | signals observed |", "| --- | --- | ---: | --- |"]
-    for label, (model, inputs) in models.items():
-        for target, names in _offers(adapter, model).items():
-            signal = observe(model, inputs, needs=names, target=target, adapter=adapter)
-            observed = ", ".join(f"`{name}`" for name in signal.offered)
-            lines.append(f"| {label} | `{target}` | {signal.token_count} | {observed} |")
-    return lines
-
-
-def _table(adapter: str, models: Mapping[str, Any], choices: Mapping[str, dict[str, Any]]) -> list[str]:
-    columns = [(label, target) for label, (model, _) in models.items() for target in _offers(adapter, model)]
-    lines = ["| " + " | ".join(["", *(f"{label}, target `{target}`" for label, target in columns)]) + " |"]
-    lines.append("| " + " | ".join(["---"] * (len(columns) + 1)) + " |")
-    for name, options in choices.items():
-        verdicts = [
-            _try(*models[label], adapter, [_policy(adapter, models[label][0], t, options)]) for label, t in columns
+    scorers = default_registry().names("scorer")
+    observed, scored, cut = [], [], []
+    for trial in trials():
+        name = [f"`{trial.adapter}`", f"`{trial.target}`"]
+        observed.append([*name, f"`{type(trial.model).__name__}`", *_observed(trial)])
+        scored.append([*name, *(_verdict(trial.runs(trial.answer, scorer=scorer)) for scorer in scorers)])
+        ways = [_verdict(trial.runs(trial.answer, scorer="first", **options)) for options in WAYS.values()]
+        cut.append([*name, *ways, *_generated(trial)])
+    return "\n".join(
+        [
+            HEAD,
+            "## What is observed",
+            "",
+            *_table(["adapter", "target", "model", "tokens per image", "signals"], observed),
+            "",
+            "## Scorers",
+            "",
+            "A scorer fits wherever the signals that it needs are observed, and no list of names stands in between.",
+            "",
+            *_table(["adapter", "target", *(f"`{name}`" for name in scorers)], scored),
+            "",
+            "## Ways to cut",
+            "",
+            "With the scorer `first`, which needs no signal. A dash: the model has no `generate`.",
+            "",
+            *_table(["adapter", "target", *WAYS, "greedy", "beams"], cut),
+            "",
         ]
-        lines.append("| " + " | ".join([name, *verdicts]) + " |")
-    return lines
+    )
 
 
-def _offers(adapter: str, model: Any) -> Mapping[str, tuple[str, ...]]:
+def _observed(trial: Trial) -> list[str]:
+    """How many target tokens the images have, and which signals there are."""
+    from tokprune import observe
     from tokprune.registry import default_registry
 
-    offers: Mapping[str, tuple[str, ...]] = default_registry().create("adapter", adapter).offers(model)
-    return offers
+    names = default_registry().create("adapter", trial.adapter).offers(trial.model)[trial.target]
+    signal = observe(trial.model, trial.inputs, needs=names, target=trial.target, adapter=trial.adapter)
+    report = trial.runs(trial.answer, scorer="first")
+    counts = sorted(set((~report.scores.isnan()).sum(dim=1).tolist()))
+    return [", ".join(map(str, counts)), ", ".join(f"`{name}`" for name in signal.offered)]
 
 
-def _policy(adapter: str, model: Any, target: str, options: dict[str, Any]) -> Any:
-    """A policy for a target; where the options name no scorer, with the first of the two usual ones that fits."""
-    from tokprune import Policy
-    from tokprune.fit import fitting_scorers
-
-    fitting = fitting_scorers(target, _offers(adapter, model)[target])
-    scorer = next(name for name in ("catp-vote", "received-attention", "first") if name in fitting)
-    return Policy(**{"scorer": scorer, "keep": KEEP, "target": target, **options})
+def _generated(trial: Trial) -> list[str]:
+    if not hasattr(trial.model, "generate") or not trial.model.can_generate():
+        return ["-", "-"]
+    return [
+        _verdict(trial.runs(lambda beams=beams: trial.generate(num_beams=beams), scorer="first")) for beams in (1, 3)
+    ]
 
 
-def _together(adapter: str, models: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    lines = ["| model | targets |  |", "| --- | --- | --- |"]
-    for label, (model, inputs) in models.items():
-        targets = list(_offers(adapter, model))
-        verdict = _try(model, inputs, adapter, [_policy(adapter, model, target, {}) for target in targets])
-        lines.append(f"| {label} | {', '.join(f'`{target}`' for target in targets)} | {verdict} |")
-    return lines
+def _verdict(report: Any) -> str:
+    return "no" if report is None else "yes"
 
 
-def _try(model: Any, inputs: dict[str, Any], adapter: str, policies: list[Any]) -> str:
-    """Run policies in earnest. "yes", or what kind of error said no."""
-    import torch
-
-    from tokprune import TokpruneError, apply
-
-    prompt = {name: value for name, value in inputs.items() if name != "labels"}
-    removes = all(policy.reduction.removes for policy in policies)
-    with torch.no_grad():
-        before = model(**inputs).logits
-        try:
-            with apply(model, policies, adapter=adapter) as handles:
-                for report in handles.check(inputs).values():
-                    _shorter(report, removes)
-                for beams in (1, 3):
-                    model.generate(**prompt, max_new_tokens=3, do_sample=False, num_beams=beams)
-                    for report in handles.reports.values():
-                        _shorter(report, removes)
-        except TokpruneError as error:
-            return f"no: {type(error).__name__}"
-        if not torch.equal(before, model(**inputs).logits):
-            raise AssertionError(f"{policies}: remove() did not put the model back")
-    return "yes" if removes else "yes, at full length"
-
-
-def _shorter(report: Any, removes: bool) -> None:
-    if (report.length_after < report.length_before) is not removes or bool(report.kept.all()):
-        raise AssertionError(f"the report does not fit the reduction: {report!r}")
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]

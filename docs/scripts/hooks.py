@@ -19,6 +19,8 @@ def on_config(config: Any) -> Any:
     if (ROOT / "docs" / "zoo.md").exists():
         at = next(i for i, entry in enumerate(config.nav) if "Results" in entry)
         config.nav.insert(at, {"The bundled model": "zoo.md"})
+    decisions = next(entry["Decisions"] for entry in config.nav if "Decisions" in entry)
+    decisions += sorted(f"decisions/{path.name}" for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     config.watch += [str(ROOT / name) for name in ("README.md", "CHANGELOG.md", "tokprune", "plugins")]
     return config
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokprune.report import Report, latest_scores
+from tokprune.report import Report, latest_scores, scores_of_groups
 
 
 def by_loop(steps):
@@ -71,3 +71,12 @@ def test_a_report_counts_and_prints_what_stayed():
     assert report.counts.tolist() == [2, 1]
     assert repr(report) == "Report(2 images, kept 1 to 2 of 3 tokens each, sequence 17 -> 5, backend 'reference')"
     assert "kept 2 of 3 tokens each" in repr(Report(kept[:1], torch.zeros(1, 3), 17, 5))
+
+
+def test_images_with_different_numbers_of_tokens_have_no_score_where_they_have_no_token():
+    kept = torch.zeros(3, 4, dtype=torch.bool)
+    small, large = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0, 5.0, 6.0], [7.0, 8.0, 9.0, 10.0]])
+    scores = scores_of_groups(kept, [(torch.tensor([1]), small), (torch.tensor([2, 0]), large)])
+    assert scores[[2, 0]].equal(large)
+    assert scores[1, :2].equal(small[0])
+    assert scores[1, 2:].isnan().all()

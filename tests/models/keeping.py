@@ -39,3 +39,5 @@ class _Chosen:
 
 QUERY_SCORERS = [entry.name for entry in default_registry().entries("scorer") if not hasattr(entry.cls, "targets")]
 """The scorers that work on query tokens."""
+IMAGE_SCORERS = ("received-attention", "self-attention", "l2-norm", "distinct", "random", "first", "stride")
+"""The scorers that work on image tokens inside an encoder."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def shift_length_limits(kwargs: dict[str, Any], model_config: Any, dropped: int) -> dict[str, Any]:
@@ -35,6 +38,50 @@ def recomputes_hooks(layer: nn.Module) -> bool:
     if not (layer.training and getattr(layer, "gradient_checkpointing", False)):
         return False
     return any("__call__" in vars(cls) for cls in type(layer).__mro__ if cls not in nn.Module.__mro__)
+
+
+def encodes_before_expanding(model: Any) -> bool:
+    """Whether `generate` encodes images once and then expands their features for beams (5.20 and later).
+
+    Releases before expand the images, and have them encoded once for each beam.
+    """
+    return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+
+
+def inferred_mask(model: Any, arguments: Mapping[str, Any]) -> Tensor:
+    """The attention mask that `generate` makes up for a prompt of ids that comes without one."""
+    ids: Tensor = arguments["input_ids"]
+    places = (arguments, arguments.get("generation_config"), model.generation_config)
+    pad, eos = (next((_limit(p, n) for p in places if _limit(p, n) is not None), None) for n in _SPECIAL)
+    if pad is None or bool((torch.as_tensor([] if eos is None else eos) == pad).any()):
+        return torch.ones_like(ids)
+    mask: Tensor = (ids != pad).long()
+    return mask
+
+
+def marks_images(base: Any) -> bool:
+    """Whether grid positions are found by `mm_token_type_ids`, and not without; older releases go by the ids."""
+    return "mm_token_type_ids" in inspect.signature(base.get_rope_index).parameters
+
+
+def deepstack(output: Any, counts: Sequence[int]) -> list[list[Tensor]]:
+    """Features for later layers of the language model, of each layer and image; the images have `counts` tokens.
+
+    Releases before 5.20 join all images.
+    """
+    layers = getattr(output, "deepstack_features", None) or ()
+    return [list(torch.split(layer, list(counts)) if isinstance(layer, Tensor) else layer) for layer in layers]
+
+
+def with_deepstack(output: Any, layers: Sequence[Sequence[Tensor]]) -> Any:
+    """`output` with other features for later layers, in the form that it has them."""
+    if layers:
+        joined = isinstance(output.deepstack_features[0], Tensor)
+        output.deepstack_features = [torch.cat(list(layer)) if joined else tuple(layer) for layer in layers]
+    return output
+
+
+_SPECIAL = ("pad_token_id", "eos_token_id")
 
 
 def _limit(place: Any, name: str) -> Any:

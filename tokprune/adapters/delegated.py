@@ -21,9 +21,10 @@ from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.loss import shorter_loss
 from tokprune.adapters.modules import MethodShim, module_at
+from tokprune.adapters.outercall import named_arguments, put_prompt_back, refuse_precomputed
 from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
 from tokprune.adapters.prompt import PromptShortener
-from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.errors import AdapterError
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES
@@ -76,14 +77,13 @@ class DelegatedCut:
         undo.append(model.register_forward_hook(Hook(self._end), with_kwargs=True, always_call=True))
         undo.append(language_model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True))
         self.capture.install(undo)
-        shims = [
-            MethodShim(model, "generate", self._around_generate),
-            MethodShim(language_model, "generate", self._around_inner_generate),
-        ]
-        for shim in (*shims, self.bias):
-            if shim is not None:
-                shim.install()
-                undo.append(shim)
+        shims = [] if self.bias is None else [self.bias]
+        if hasattr(model, "generate"):  # else whoever generates does so with the language model, past the image
+            shims.append(MethodShim(model, "generate", self._around_generate))
+            shims.append(MethodShim(language_model, "generate", self._around_inner_generate))
+        for shim in shims:
+            shim.install()
+            undo.append(shim)
 
     def remove(self) -> None:
         """Take every hook and shim off the model; calling it again does nothing."""
@@ -94,17 +94,13 @@ class DelegatedCut:
 
     def _open(self, arguments: dict[str, Any]) -> Call:
         self.capture.verify()
-        if arguments.get("mm_encoder_outputs") is not None:
-            raise UnsupportedCallError(
-                "mm_encoder_outputs brings query tokens that were computed earlier, so there are no votes to prune "
-                f"them by; pass {self.family.image_argument} instead, or call handle.remove() first"
-            )
+        refuse_precomputed(arguments, "query tokens", self.family.image_argument)
         if self.bias is not None and torch.is_grad_enabled():
             refuse_checkpointing(self.language_model)
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
         call = Call(placeholders=self.family.placeholders(self.model, ids, embeds), input_ids=ids)
         images = arguments.get(self.family.image_argument)
-        call.images = None if images is None else images.shape[0]
+        call.images = None if images is None else images.shape[:-3].numel()  # a video's frames count as images
         if call.placeholders is not None:
             call.counts = HostCopy(call.placeholders.sum(dim=1))
             if call.counts.here:
@@ -113,12 +109,12 @@ class DelegatedCut:
         return call
 
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        names = list(inspect.signature(model.forward).parameters)
-        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        arguments = named_arguments(model.forward, args, kwargs)
         call = self._open(arguments)
         if not self.encoder_decoder and arguments.get("labels") is not None:
             # The outer model compares logits and labels itself, and the logits are about to become fewer.
             call.labels = arguments.pop("labels")
+            names = inspect.signature(model.forward).parameters
             call.loss_options = {k: v for k, v in kwargs.items() if k not in names}
         return (), arguments
 
@@ -129,22 +125,14 @@ class DelegatedCut:
         return shorter_loss(model, output, call)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        arguments = {**dict(zip(inspect.signature(original).parameters, args, strict=False)), **kwargs}
-        call = self._open(arguments)
+        call = self._open(named_arguments(original, args, kwargs))
         try:
             output = original(*args, **kwargs)
         finally:
             leave_call(self)
         if call.rows is None or call.input_ids is None or self.encoder_decoder:
             return output
-        sequences = output if isinstance(output, Tensor) else output.sequences
-        prompt = call.input_ids.to(sequences.device)
-        prompt = prompt.repeat_interleave(sequences.shape[0] // prompt.shape[0], dim=0)
-        sequences = torch.cat([prompt, sequences[:, call.rows.length :]], dim=1)
-        if isinstance(output, Tensor):
-            return sequences
-        output.sequences = sequences
-        return output
+        return put_prompt_back(output, call.input_ids, call.rows.length)
 
     # -- the language model -------------------------------------------------------------------------------------
 
@@ -178,12 +166,10 @@ class DelegatedCut:
     def _find_prompt(self, call: Call, kwargs: dict[str, Any]) -> None:
         """The outer model was given no prompt and built one: the image tokens, then the beginning of text."""
         embeds: Tensor = kwargs["inputs_embeds"]
+        rows, length = embeds.shape[:2]
         call.input_ids = kwargs.get("input_ids")
-        if call.input_ids is not None:
-            call.placeholders = call.input_ids == self.family.image_token_id
-        else:
-            places = torch.arange(embeds.shape[1], device=embeds.device) < self.family.query_tokens
-            call.placeholders = places.expand(embeds.shape[:2])
+        call.placeholders = (torch.arange(length, device=embeds.device) < length - 1).expand(rows, length)
+        call.counts = HostCopy(torch.tensor([length - 1] * rows, device="cpu"))
 
     def _shorten(self, call: Call, kwargs: dict[str, Any], generating: bool) -> dict[str, Any]:
         kwargs, observed = self.prompt.shorten(call, kwargs, generating)

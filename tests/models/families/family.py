@@ -26,12 +26,12 @@ class Family:
         adapter: registered name of the adapter that has to be found.
         build: makes a tiny random model in eval mode whose attention is far from uniform (no arguments).
         inputs: makes keyword arguments of its forward (no arguments): two rows of different length, left-padded where
-            there is text, one image each.
+            there is text, one image each (or one video, whose frames are images).
         oracle: (model, inputs, kept) -> what the model must answer if just the tokens of `kept` (bool `[image token]`)
             go on, made without tokprune: from inputs or embeddings shortened by hand, or by masking. NaN where it does
             not matter (padding).
         generated: (model, inputs, kept, options) -> the new tokens that `generate` must give; None if it cannot.
-        tokens: how many target tokens each of the two images has.
+        tokens: how many target tokens each of the images has.
         target: what is removed.
         options: more arguments of `tokprune.apply`, such as `after`.
         tolerance: how far the answer may be from the oracle's; 0 where they are bitwise the same.
@@ -49,7 +49,7 @@ class Family:
     build: Callable[[], Any]
     inputs: Callable[[], dict[str, Any]]
     oracle: Callable[[Any, Mapping[str, Any], Tensor], Tensor]
-    tokens: tuple[int, int]
+    tokens: tuple[int, ...]
     scorers: tuple[str, ...]
     generated: Callable[[Any, Mapping[str, Any], Tensor, Mapping[str, Any]], Tensor] | None = None
     target: str = "image"

@@ -1,0 +1,198 @@
+"""Seam S2: cut in front of a model that puts the features of its images in place of placeholders in the prompt.
+
+The features are computed once, by the model itself. Then the model is called with fewer placeholders and gets fewer
+features for them, so that transformers itself does positions, masks, cache, beams and sampling on the shorter prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import current_call, enter_call, leave_call
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.compat import encodes_before_expanding, inferred_mask, shift_length_limits
+from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.embedrefusals import refuse_call, refuse_cut
+from tokprune.adapters.features import Features
+from tokprune.adapters.hooks import Hook
+from tokprune.adapters.hostcopy import HostCopy
+from tokprune.adapters.imagecall import ImageCall
+from tokprune.adapters.imageprompt import ImagePrompt
+from tokprune.adapters.imagesignal import ImageSignals
+from tokprune.adapters.modules import MethodShim, module_at
+from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
+from tokprune.adapters.rotary import RotaryPositions
+from tokprune.interfaces import Cut, Observed
+from tokprune.layers import layer_indices
+from tokprune.signal import ATTENTION_NAMES
+
+
+class EmbedMergeCut:
+    """A cut of the image tokens on one model of an `EmbedFamily`."""
+
+    def __init__(
+        self, model: nn.Module, family: EmbedFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
+    ) -> None:
+        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        outer: Any = model
+        self.config = outer.config.get_text_config()
+        refuse_cut(family, cut, self.config)
+        self.base, self.reader = module_at(model, family.base), module_at(model, family.language_model)
+        sources = [
+            family.sources[name][index]
+            for name in ATTENTION_NAMES
+            if name in cut.needs
+            for index in layer_indices(cut.needs[name], len(family.sources[name]))
+        ]
+        self.capture = Capture(self, model, sources, watched=(family.base, family.language_model))
+        signals = ImageSignals(model, self.base, family, cut, self.capture)
+        self.prompt = ImagePrompt(self.base, family, cut, signals, self.config)
+        # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
+        self._undo: list[Any] = []
+        try:
+            self._install()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _install(self) -> None:
+        model, undo = self.model, self._undo
+        undo.append(model.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
+        undo.append(model.register_forward_hook(Hook(self._end), always_call=True))
+        undo.append(self.base.register_forward_pre_hook(Hook(self._on_base), with_kwargs=True))
+        self.capture.install(undo)
+        shims = [
+            MethodShim(model, "generate", self._around_generate),
+            MethodShim(self.base, "get_image_features", self._around_features),
+        ]
+        if hasattr(self.base, "get_video_features"):
+            shims.append(MethodShim(self.base, "get_video_features", self._around_videos))
+        if self.family.rotary:
+            shims.append(MethodShim(self.base, "get_rope_index", RotaryPositions(self)))
+        for shim in shims:
+            shim.install()
+            undo.append(shim)
+
+    def remove(self) -> None:
+        """Take every hook and shim off the model; calling it again does nothing."""
+        while self._undo:
+            self._undo.pop().remove()
+
+    # -- the outer call -----------------------------------------------------------------------------------------
+
+    def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
+        if current_call(self) is not None:
+            return None  # a step of `generate`
+        outer: Any = model
+        arguments = named_arguments(outer.forward, args, kwargs)
+        if not self._has_images(arguments):
+            return None
+        return (), self._open(arguments, generating=False)
+
+    def _end(self, model: nn.Module, args: Any, output: Any) -> None:
+        call = current_call(self)
+        if call is not None and not call.generating:
+            leave_call(self)
+
+    def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        arguments = named_arguments(original, args, kwargs)
+        if current_call(self) is not None or not self._has_images(arguments):
+            return original(*args, **kwargs)
+        if arguments.get("input_ids") is None:
+            arguments["input_ids"] = arguments.pop("inputs", None)
+        with torch.no_grad():
+            arguments = self._open(arguments, generating=True)
+        call: ImageCall = current_call(self)
+        try:
+            if call.rows is None:
+                return original(**arguments)
+            dropped = call.rows.before - call.rows.length
+            arguments = shift_length_limits(arguments, getattr(self.model, "generation_config", None), dropped)
+            return put_prompt_back(original(**arguments), call.input_ids, call.rows.length)
+        finally:
+            leave_call(self)
+
+    def _has_images(self, arguments: Mapping[str, Any]) -> bool:
+        return arguments.get(self.family.arguments[0]) is not None or encoded_before(arguments)
+
+    def _open(self, arguments: dict[str, Any], generating: bool) -> dict[str, Any]:
+        """Begin a call, compute its features, hold the election, and return the arguments of the shorter prompt."""
+        self.capture.verify()
+        refuse_call(self.family, self.cut, arguments, self.model)
+        ids: Tensor = arguments["input_ids"]
+        mask = arguments.get("attention_mask")
+        if mask is None:
+            mask = inferred_mask(self.model, arguments) if generating else torch.ones_like(ids)
+        places = ids == self.family.image_token_id
+        padding = (mask.cumsum(dim=1) == 0).sum(dim=1)
+        call = ImageCall(
+            generating=generating,
+            input_ids=ids,
+            mask=mask,
+            placeholders=places,
+            counts=HostCopy(torch.stack([places.sum(dim=1), padding])),
+            encoded=len(arguments[self.family.arguments[0]]),
+        )
+        enter_call(self, call)
+        try:
+            given = {name: arguments[name] for name in self.family.arguments if arguments.get(name) is not None}
+            base: Any = self.base
+            output = base.get_image_features(**given, return_dict=True)
+            call.features = Features.of(output, self.family.tokens_per_image)
+            arguments, observed = self.prompt.shorten(call, arguments)
+        except BaseException:
+            leave_call(self)
+            raise
+        self.done(observed)
+        return arguments
+
+    # -- the base model -----------------------------------------------------------------------------------------
+
+    def _around_features(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call: ImageCall | None = current_call(self)
+        if call is None or call.features is None or call.videos:
+            return original(*args, **kwargs)
+        features = call.features if call.kept is None else call.kept
+        pixels = named_arguments(original, args, kwargs)[self.family.arguments[0]]
+        times = len(pixels) // call.encoded
+        if times > 1:  # `generate` expanded the images for beams or samples; row by row, as it does with the prompt
+            rows = call.rows_of_images or []
+            features = features.ordered(
+                [
+                    image
+                    for row in sorted(set(rows))
+                    for _ in range(times)
+                    for image, owner in enumerate(rows)
+                    if owner == row
+                ]
+            )
+        elif call.kept is None:
+            return call.features.again()
+        return features.rebuilt(apart=call.generating and encodes_before_expanding(self.model))
+
+    def _around_videos(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call: ImageCall | None = current_call(self)
+        if call is None:
+            return original(*args, **kwargs)
+        call.videos = True
+        try:
+            return original(*args, **kwargs)
+        finally:
+            call.videos = False
+
+    def _on_base(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
+        call: ImageCall | None = current_call(self)
+        if call is None or call.features is None:
+            return None
+        changed = dict(kwargs)
+        encoded = kwargs.get("mm_encoder_outputs") or {}
+        if encoded.get("image") is not None and call.features.joined:
+            changed["mm_encoder_outputs"] = {**encoded, "image": call.features.join(encoded["image"])}
+        if call.gapped and kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
+            # Without a mask, positions with gaps are read as several sequences packed into one.
+            changed["attention_mask"] = torch.ones_like(kwargs["input_ids"])
+        return args, changed

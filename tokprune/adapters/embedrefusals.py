@@ -1,0 +1,68 @@
+"""What the embed-merge seam cannot do rightly, refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.outercall import refuse_precomputed
+from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.interfaces import Cut
+
+
+def refuse_cut(family: EmbedFamily, cut: Cut, config: Any) -> None:
+    """Raise `AdapterError` if the cut cannot be made right on a language model with this configuration."""
+    where = f"adapter {family.name!r} target {cut.target!r}"
+    if cut.after is not None:
+        raise AdapterError(
+            f"{where} is cut in front of the language model, so after={cut.after!r} means nothing here; leave it away"
+        )
+    if not cut.reduction.removes and getattr(config, "sliding_window", None) is not None:
+        raise AdapterError(
+            f"{where}: reduction {cut.reduction!r} hides tokens where they are, and they would take up room in the "
+            f"language model's attention window of {config.sliding_window} tokens; use 'prune' or 'merge'"
+        )
+
+
+def refuse_call(family: EmbedFamily, cut: Cut, arguments: Mapping[str, Any], model: Any) -> None:
+    """Raise `UnsupportedCallError` if a call with images cannot be pruned rightly."""
+    refuse_precomputed(arguments, "image tokens", family.arguments[0])
+    if arguments.get("input_ids") is None:
+        raise UnsupportedCallError(
+            "images came with inputs_embeds and without input_ids, so nobody knows which tokens of the prompt are "
+            "theirs; pass input_ids, or call handle.remove() first"
+        )
+    cache = arguments.get("past_key_values")
+    if cache is not None and cache.get_seq_length() > 0:
+        raise UnsupportedCallError(
+            "images came with a cache that has tokens in it already (past_key_values), so the prompt is not whole; "
+            "pass the whole prompt without the cache, or call handle.remove() first"
+        )
+    mask = arguments.get("attention_mask")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
+        raise UnsupportedCallError(
+            "expected attention_mask [row sequence], one number for each token; a mask that is made for attention "
+            "already cannot be shortened"
+        )
+    for name in ("shift_labels", "cache_position", "cu_seq_lens_q"):
+        if arguments.get(name) is not None:
+            raise UnsupportedCallError(
+                f"{name} counts the tokens of the whole prompt, which is shortened; leave it away"
+            )
+    if isinstance(arguments.get("logits_to_keep"), Tensor):
+        raise UnsupportedCallError(
+            "logits_to_keep names places of the whole prompt, which is shortened; give a number of last tokens instead"
+        )
+    if arguments.get("labels") is not None and not cut.reduction.removes:
+        raise UnsupportedCallError(
+            "labels of a prompt with hidden tokens: the model would let hidden tokens predict; use reduction 'prune'"
+        )
+    for name, value in family.fixed.items():
+        if arguments.get(name) is not None and arguments[name] != value and cut.needs:
+            raise UnsupportedCallError(
+                f"{name}={arguments[name]!r}, but the votes are taken where {name}={value!r} says, which is the "
+                "model's configuration; change it there and call tokprune.apply again"
+            )

@@ -1,0 +1,79 @@
+"""One election for each group of images that have equally many tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokprune.functional import kept_index
+from tokprune.interfaces import Cut
+from tokprune.keep import keep_count
+from tokprune.signal import Signal
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The images of a call that have equally many tokens, and what was elected among these.
+
+    Attributes:
+        images: which images.
+        chosen: what `Cut.choose` returned, bool `[image token]`.
+        counts: how many tokens of each image stay.
+        tokens: all vectors after the reduction `[image token dim]`.
+        sizes: how many tokens each of them stands for `[image token]`, or None if nothing was merged.
+    """
+
+    images: Sequence[int]
+    chosen: Tensor
+    counts: Sequence[int]
+    tokens: Tensor
+    sizes: Tensor | None
+
+    def stays(self) -> list[Tensor]:
+        """For each image, the vectors that stay `[token dim]`."""
+        kept = self.chosen.to(self.tokens.device)
+        return [
+            image[kept_index(row[None], count)[0]]
+            for image, row, count in zip(self.tokens, kept, self.counts, strict=True)
+        ]
+
+
+def elect(cut: Cut, signal: Signal, images: Sequence[int], tokens: Tensor) -> Group:
+    """Hold the election among the tokens `[image token dim]` of `images`, and reduce them."""
+    chosen = cut.choose(signal)
+    count = chosen.shape[1]
+    if cut.keep is None:
+        counts: list[int] = chosen.sum(dim=1).tolist()
+    else:
+        counts = [keep_count(cut.keep, count)] * len(images)
+    sizes = None
+    if cut.reduction.reads_tokens and min(counts) < count:
+        extra = signal.pick(getattr(cut.reduction, "wants", ()))
+        reduced, sizes = cut.reduction(tokens, chosen.to(tokens.device), **extra)
+        tokens = reduced.to(tokens.dtype)
+    return Group(images, chosen, counts, tokens, sizes)
+
+
+def by_image(groups: Sequence[Group], values: Sequence[Iterable[Any]]) -> list[Any]:
+    """What was found for each image of each group, in the order of the images."""
+    found = {
+        image: value
+        for group, each in zip(groups, values, strict=True)
+        for image, value in zip(group.images, each, strict=True)
+    }
+    return [found[image] for image in sorted(found)]
+
+
+def padded(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of different lengths in one tensor, filled up with zeros (False).
+
+    Example:
+        >>> padded([torch.tensor([True]), torch.tensor([True, True])])
+        tensor([[ True, False],
+                [ True,  True]])
+    """
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

@@ -1,0 +1,49 @@
+"""The call that the user makes: its arguments by name, and the prompt in front of what `generate` returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokprune.errors import UnsupportedCallError
+
+
+def named_arguments(method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a call of `method` by name.
+
+    Example:
+        >>> named_arguments(lambda input_ids, labels=None: None, (1,), {"labels": 2})
+        {'input_ids': 1, 'labels': 2}
+    """
+    return {**dict(zip(inspect.signature(method).parameters, args, strict=False)), **kwargs}
+
+
+def refuse_precomputed(arguments: Mapping[str, Any], what: str, instead: str) -> None:
+    """Raise `UnsupportedCallError` if the call brings what an image encoder would have made."""
+    if encoded_before(arguments):
+        raise UnsupportedCallError(
+            f"mm_encoder_outputs brings {what} that were computed earlier, so there are no votes to prune them by; "
+            f"pass {instead} instead, or call handle.remove() first"
+        )
+
+
+def encoded_before(arguments: Mapping[str, Any]) -> bool:
+    """Whether the call brings images that were encoded earlier; transformers itself passes an empty dict for none."""
+    encoded = arguments.get("mm_encoder_outputs")
+    return encoded is not None and (not isinstance(encoded, Mapping) or encoded.get("image") is not None)
+
+
+def put_prompt_back(output: Any, prompt: Tensor, shorter: int) -> Any:
+    """What `generate` returned, its prompt of `shorter` tokens replaced by the one that came `[row sequence]`."""
+    sequences = output if isinstance(output, Tensor) else output.sequences
+    prompt = prompt.to(sequences.device)
+    prompt = prompt.repeat_interleave(sequences.shape[0] // prompt.shape[0], dim=0)
+    sequences = torch.cat([prompt, sequences[:, shorter:]], dim=1)
+    if isinstance(output, Tensor):
+        return sequences
+    output.sequences = sequences
+    return output
