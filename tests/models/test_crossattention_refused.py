@@ -130,8 +130,10 @@ def test_a_cache_that_was_filled_before():
     with torch.no_grad():
         earlier = model(**inputs, past_key_values=DynamicCache(config=model.config.text_config))
         step = {"input_ids": torch.tensor([[3], [4]]), "past_key_values": earlier.past_key_values}
+        seen = inputs["cross_attention_mask"]
+        step["cross_attention_mask"] = torch.cat([seen, seen[:, -1:]], dim=1)
         with tokprune.apply(model, scorer="first", keep=2), pytest.raises(UnsupportedCallError, match="filled before"):
-            model(**step, cross_attention_mask=inputs["cross_attention_mask"][:, -1:])
+            model(**step)
 
 
 @pytest.mark.parametrize("options", [{}, {"after": 1}])
@@ -140,6 +142,7 @@ def test_new_images_in_the_middle_of_a_generation(options):
     with torch.no_grad(), tokprune.apply(model, scorer="first", keep=2, **options):
         cache = model(**inputs).past_key_values
         inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones(2, 6, dtype=torch.long)], dim=1)
+        inputs["cross_attention_mask"] = inputs["cross_attention_mask"].repeat(1, 2, 1, 1)
         with pytest.raises(UnsupportedCallError, match="new images"):
             model(**inputs, past_key_values=cache)
 
