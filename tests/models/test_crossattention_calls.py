@@ -198,6 +198,32 @@ def test_text_alone_is_left_alone(options):
     assert handle.report is None
 
 
+@pytest.mark.parametrize("options", [{"scorer": "l2-norm"}, {"scorer": "catp-vote"}], ids=["in front", "inside"])
+def test_images_may_come_after_text_alone(options):
+    model, inputs = tiny("mllama"), tiny_mllama.prompts(pads=(0, 0))
+    text = torch.tensor([[7, 8], [9, 10]])
+
+    def answered():
+        """Text alone, and behind it a prompt with an image."""
+        with torch.no_grad():
+            cache = model(input_ids=text, past_key_values=DynamicCache(config=model.config.text_config)).past_key_values
+            unseen = torch.zeros(2, 2, 1, 1, dtype=torch.long)
+            mask = {
+                "attention_mask": torch.ones(2, 8, dtype=torch.long),
+                "cross_attention_mask": torch.cat([unseen, inputs["cross_attention_mask"]], dim=1),
+            }
+            return model(**{**inputs, **mask}, past_key_values=cache).logits
+
+    before = answered()
+    with tokprune.apply(model, keep=4, **options) as handle:
+        found = answered()
+        kept = handle.report.kept
+    with Masking(model, MLLAMA if options["scorer"] == "l2-norm" else MLLAMA[1:], "attention_mask", kept, 1):
+        expected = answered()
+    assert (found - expected).abs().max() < 1e-5
+    assert (found - before).abs().max() > 1e-3
+
+
 @PLACES
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loss_is_that_of_its_logits_and_has_gradients(name, options):

@@ -50,6 +50,7 @@ def generating(name, **options):
         ({"prompt_lookup_num_tokens": 2}, "assisted decoding"),
         ({"assistant_model": object()}, "assisted decoding"),
         ({"use_cache": False}, "without a cache"),
+        ({"prefill_chunk_size": 2}, "in pieces"),
     ],
 )
 def test_what_cannot_be_done_inside_a_decoder(name, options, message):

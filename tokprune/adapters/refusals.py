@@ -70,6 +70,10 @@ def _check_generation(arguments: Mapping[str, Any], config: Any) -> None:
             "assisted decoding takes steps back in the cache, and which tokens stayed is kept with it; generate "
             "without an assistant and without prompt lookup, or call handle.remove() first"
         )
+    if asked("prefill_chunk_size"):
+        raise UnsupportedCallError(
+            "prefill_chunk_size lets the prompt come in pieces, of which only the first would vote; leave it away"
+        )
     if asked("use_cache") is False:
         raise UnsupportedCallError(
             "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
