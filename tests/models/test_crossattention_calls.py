@@ -310,6 +310,7 @@ def test_blip_writes_into_no_prompt_of_the_callers():
     before = inputs["input_ids"].clone()
     with tokprune.apply(model, scorer="first", keep=2):
         model.generate(**inputs, max_new_tokens=2)
+        model.generate(*inputs.values(), max_new_tokens=2)
     assert torch.equal(inputs["input_ids"], before)
     assert before[0, 0] != BOS
 

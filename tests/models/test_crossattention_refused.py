@@ -62,6 +62,11 @@ def test_a_generation_configuration_is_looked_at_too():
     config = copy.deepcopy(model.generation_config)
     config.cache_implementation = "static"
     refused(model, generating("mllama", generation_config=config), "static cache")
+    model = copy.deepcopy(model)
+    model.generation_config.cache_implementation = "static"
+    refused(model, generating("mllama"), "static cache")
+    config.cache_implementation = None
+    refused(model, generating("mllama", generation_config=config), "static cache")  # which the model's own fills up
 
 
 def test_mllama_has_no_static_cache_at_all():

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tokprune.adapters.generations import is_static
+from tokprune.adapters.guard import Options
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut
 
@@ -30,10 +31,10 @@ class Refusals:
     decoder: nn.Module
     shortened: Sequence[nn.Module]
 
-    def __call__(self, arguments: Mapping[str, Any], config: Any) -> None:
-        """Raise `UnsupportedCallError` if the call cannot be pruned rightly; `config` is that of a generation."""
-        if config is not None:
-            _check_generation(arguments, config)
+    def __call__(self, arguments: Mapping[str, Any], options: Options | None) -> None:
+        """Raise `UnsupportedCallError` if the call cannot be pruned rightly; `options` are those of a generation."""
+        if options is not None:
+            _check_generation(options)
         if is_static(arguments.get("past_key_values")):
             raise UnsupportedCallError(_STATIC)
         if self.cut.keep is None or not self.cut.reduction.removes:
@@ -59,22 +60,19 @@ _STATIC = (
 )
 
 
-def _check_generation(arguments: Mapping[str, Any], config: Any) -> None:
-    def asked(name: str) -> Any:
-        return arguments[name] if arguments.get(name) is not None else getattr(config, name, None)
-
-    if "static" in str(asked("cache_implementation")):
+def _check_generation(options: Options) -> None:
+    if "static" in str(options.get("cache_implementation")):
         raise UnsupportedCallError(_STATIC)
-    if any(asked(name) for name in _NEEDS_CROPPING):
+    if any(options.get(name) for name in _NEEDS_CROPPING):
         raise UnsupportedCallError(
             "assisted decoding takes steps back in the cache, and which tokens stayed is kept with it; generate "
             "without an assistant and without prompt lookup, or call handle.remove() first"
         )
-    if asked("prefill_chunk_size"):
+    if options.get("prefill_chunk_size"):
         raise UnsupportedCallError(
             "prefill_chunk_size lets the prompt come in pieces, of which only the first would vote; leave it away"
         )
-    if asked("use_cache") is False:
+    if options.get("use_cache") is False:
         raise UnsupportedCallError(
             "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
         )
