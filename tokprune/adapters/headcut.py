@@ -15,6 +15,7 @@ from tokprune.adapters.calls import Observation, current_call, enter_call, leave
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
 from tokprune.functional import kept_index
@@ -142,9 +143,7 @@ class HeadCut:
         before = tokens.shape[1]
         count = keep_count(self.cut.keep or 1.0, before)
         if count < before:
-            if self.cut.reduction.reads_tokens:
-                extra = call.signal.pick(getattr(self.cut.reduction, "wants", ()))
-                tokens, sizes = self.cut.reduction(tokens, kept, **extra)
+            tokens, sizes = reduce_tokens(self.cut.reduction, tokens, kept, call.signal)
             rows = kept_index(kept, count)[..., None].expand(-1, -1, tokens.shape[-1])
             tokens = tokens.gather(1, rows)
         self.done(Observed(call.kept, before, tokens.shape[1], sizes))
