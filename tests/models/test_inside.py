@@ -206,7 +206,7 @@ def test_a_row_does_not_depend_on_the_others():
 
 
 def test_beams_of_a_prompt_elect_once():
-    model, inputs = built(), prompts((2, 1))
+    model, inputs = built(), prompts()
     with pruned(model, keep=4) as handle:
         logits(model, inputs)
         kept = handle.report.kept
