@@ -29,6 +29,7 @@ class AttentionSource:
         protected: how many tokens at the front of the target's side are no candidates.
         leading: how many tokens at the front of a self-attention are the candidates, where others come behind them (a
             question that is read along): those vote too, unless they are padding. None if there are no others.
+        attention: path of the attention module, where its keyword arguments matter, too.
     """
 
     signal: str
@@ -39,6 +40,7 @@ class AttentionSource:
     candidates: Literal["query", "key"]
     protected: int = 0
     leading: int | None = None
+    attention: str | None = None
 
     @property
     def slot(self) -> tuple[str, int]:
@@ -46,7 +48,12 @@ class AttentionSource:
         return self.signal, self.layer
 
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
-        """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`."""
+        """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`.
+
+        An output whose heads are apart already (a norm behind the projection) is taken as it is.
+        """
+        if output.dim() == 4:
+            return {parts: output.detach()}
         names = parts.split()
         if output.dim() == 4:  # heads apart already
             return {names[0]: output.detach()}

@@ -40,7 +40,7 @@ class EmbedMergeAdapter:
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Targets and their signals."""
         family = self.family(model)
-        grid = () if family.grid is None else ("grid",)
+        grid = () if family.grid is None and family.grids is None else ("grid",)
         text = ("cross_attention",) if self.inside else ()
         return {"image": ("tokens", *text, *family.sources, "text", *grid)}
 
