@@ -2,9 +2,11 @@
 
 For an adapter of your own there is the seam between the layers of an image encoder: `LayerCut`, told by an
 `EncoderFamily` where the parts of a model are, and by one `AttentionSource` for each layer where its queries and keys
-come from. `tokprune new adapter NAME` writes an example.
+come from; and the one between the layers of a language model built like LLaMA's: `InsideCut`, told by a
+`DecoderFamily`. `tokprune new adapter NAME` writes an example.
 """
 
+from tokprune.adapters.decoder import DecoderFamily
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
@@ -20,20 +22,24 @@ from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
 from tokprune.adapters.families.whisper import Whisper
 from tokprune.adapters.generic import GenericAdapter
+from tokprune.adapters.insidecut import INSIDE_SIGNALS, InsideCut
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
 __all__ = [
     "ENCODER_SIGNALS",
+    "INSIDE_SIGNALS",
     "AttentionSource",
     "Blip",
     "Blip2",
     "Blip2Retrieval",
     "Clip",
+    "DecoderFamily",
     "Dinov2",
     "EncoderFamily",
     "GenericAdapter",
     "Idefics",
+    "InsideCut",
     "InstructBlip",
     "InstructBlipVideo",
     "LayerCut",
