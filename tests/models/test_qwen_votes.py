@@ -108,7 +108,8 @@ def test_votes_are_the_models_own_attention_image_by_image(model):
     for layer, attention in enumerate(layers):
         for count, images in {6: [1], 8: [0, 2]}.items():
             votes = groups[count].encoder_attention[layer]
-            assert votes.layer == layer and votes.heads == 4
+            assert votes.layer == layer
+            assert votes.heads == 4
             for place, image in enumerate(images):
                 own = rows[image].flatten()
                 expected = attention[:, own][:, :, own].unflatten(-1, (count, 4)).sum(-1)
