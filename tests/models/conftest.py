@@ -9,6 +9,7 @@ from tokprune.testing import tiny_instructblip
 from tokprune.testing.tiny_blip2 import LANGUAGE_MODELS, prompts, tiny_blip2
 
 from .calls import generate, logits
+from .either import EITHER, INSTRUCTBLIP
 from .traces import traces
 
 _BUILT = {}
@@ -72,16 +73,6 @@ def fresh_opt():
 def inputs(kind):
     """Two rows of different length."""
     return prompts(kind)
-
-
-INSTRUCTBLIP = (tiny_instructblip.tiny_instructblip, tiny_instructblip.prompts)
-EITHER = {
-    "blip2-opt": ("opt", tiny_blip2, prompts),
-    "blip2-t5": ("t5", tiny_blip2, prompts),
-    "instructblip-llama": ("llama", *INSTRUCTBLIP),
-    "instructblip-t5": ("t5", *INSTRUCTBLIP),
-}
-"""BLIP-2 and InstructBLIP with each of their language models: its kind, and how to make model and inputs."""
 
 
 @pytest.fixture(params=EITHER)

@@ -6,6 +6,7 @@ import torch
 import tokprune
 
 from .calls import MODES, generate, logits
+from .keeping import QUERY_SCORERS
 from .oracle import question
 from .prompts import BATCHES
 
@@ -41,6 +42,13 @@ def test_keeping_all_tokens_changes_nothing_under_any_treatment(either, laid, tr
     with tokprune.apply(either, keep=1.0, **treatment):
         assert torch.equal(logits(either, laid), before[0])
         assert torch.equal(generate(either, laid), before[1])
+
+
+def test_keeping_all_tokens_in_their_places_changes_nothing_under_any_scorer(either, laid):
+    before = logits(either, laid)
+    for scorer in QUERY_SCORERS:
+        with tokprune.apply(either, scorer=scorer, keep=8, positions="preserve"):
+            assert torch.equal(logits(either, laid), before), scorer
 
 
 def test_no_prompt_and_all_tokens_generate_what_the_model_generates(either, laid):
