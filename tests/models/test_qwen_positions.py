@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.errors import UnsupportedCallError
 from tokprune.testing.tiny_qwen import BOS, IMAGE, prompts, tiny_qwen2_5_vl, tiny_qwen2_vl, tiny_qwen3_vl
 
 from .families.family import assert_same, some_kept
@@ -245,3 +246,31 @@ def test_the_loss_is_that_of_the_shorter_prompt(model):
     with tokprune.apply(model, **policy), torch.no_grad():
         found = model(**inputs).loss
     assert found.item() == pytest.approx(loss.item(), rel=1e-3)
+
+
+def with_cache(model, inputs, **options):
+    """What `generate` returns, by name, with the cache."""
+    with torch.no_grad():
+        return model.generate(**inputs, do_sample=False, return_dict_in_generate=True, **options)
+
+
+def test_generate_goes_on_with_the_cache_of_a_pruned_one(model):
+    inputs = prompts(RAGGED)
+    _, policy = chosen(model, inputs, (3, 2, 4))
+    more = torch.tensor([[21, 22, 23], [31, 32, 33]])
+    with tokprune.apply(model, **policy):
+        first = with_cache(model, inputs, max_new_tokens=3)
+        ids = torch.cat([first.sequences, more], dim=1)
+        mask = torch.cat([inputs["attention_mask"], torch.ones(2, 6, dtype=torch.long)], dim=1)
+        given = {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values}
+        found = with_cache(model, given, max_new_tokens=4).sequences
+        # The same in one go: the prompt with all that came after it.
+        types = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 6))
+        whole = {**inputs, "input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
+        expected = with_cache(model, whole, max_new_tokens=4).sequences
+        assert torch.equal(found, expected)
+        other = with_cache(model, inputs, max_new_tokens=3)
+        wrong = {**given, "input_ids": ids.flip(1), "past_key_values": other.past_key_values}
+        with pytest.raises(UnsupportedCallError, match="do not begin with it"):
+            with_cache(model, wrong, max_new_tokens=4)
+    assert torch.equal(found[:, : ids.shape[1]], ids)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import encodes_before_expanding, inferred_mask, shift_length_limits
+from tokprune.adapters.continued import Continuations, masked_anew, whole_prompt_shortened
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.embedrefusals import refuse_call, refuse_cut
 from tokprune.adapters.features import Features
@@ -53,6 +54,7 @@ class EmbedMergeCut:
         self.prompt = ImagePrompt(self.base, family, cut, signals, self.config)
         # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
         self._undo: list[Any] = []
+        self.continued = Continuations()
         try:
             self._install()
         except BaseException:
@@ -90,18 +92,22 @@ class EmbedMergeCut:
         outer: Any = model
         arguments = named_arguments(outer.forward, args, kwargs)
         if not self._has_images(arguments):
-            return None
+            prompt = self.continued.prompt_of(arguments)
+            return None if prompt is None else ((), masked_anew(prompt, arguments))
         return (), self._open(arguments, generating=False)
 
     def _end(self, model: nn.Module, args: Any, output: Any) -> None:
         call = current_call(self)
         if call is not None and not call.generating:
             leave_call(self)
+            self.continued.note(call, output)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arguments = named_arguments(original, args, kwargs)
-        if current_call(self) is not None or not self._has_images(arguments):
+        if current_call(self) is not None:
             return original(*args, **kwargs)
+        if not self._has_images(arguments):
+            return self._go_on(original, args, kwargs, arguments)
         if arguments.get("input_ids") is None:
             arguments["input_ids"] = arguments.pop("inputs", None)
         with torch.no_grad():
@@ -112,9 +118,21 @@ class EmbedMergeCut:
                 return original(**arguments)
             dropped = call.rows.before - call.rows.length
             arguments = shift_length_limits(arguments, getattr(self.model, "generation_config", None), dropped)
-            return put_prompt_back(original(**arguments), call.input_ids, call.rows.length)
+            output = original(**arguments)
+            self.continued.note(call, output)
+            return put_prompt_back(output, call.input_ids, call.rows.length)
         finally:
             leave_call(self)
+
+    def _go_on(self, original: Callable[..., Any], args: Any, kwargs: Any, arguments: dict[str, Any]) -> Any:
+        """Generate without images: as ever, unless it goes on from a prompt that had some."""
+        prompt = self.continued.prompt_of(arguments)
+        if prompt is None:
+            return original(*args, **kwargs)
+        whole = arguments.get("input_ids")
+        shorter = whole_prompt_shortened(prompt, arguments)
+        shorter = shift_length_limits(shorter, getattr(self.model, "generation_config", None), prompt.dropped)
+        return put_prompt_back(original(**shorter), whole, shorter["input_ids"].shape[1])
 
     def _has_images(self, arguments: Mapping[str, Any]) -> bool:
         return arguments.get(self.family.arguments[0]) is not None or encoded_before(arguments)
