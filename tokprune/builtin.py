@@ -53,4 +53,19 @@ def register_reductions() -> Mapping[str, type]:
 @hookimpl
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
-    return {"blip2": adapters.Blip2, "instructblip": adapters.InstructBlip, "llava": adapters.Llava}
+    return {
+        "aya-vision": adapters.AyaVision,
+        "blip2": adapters.Blip2,
+        "gemma3": adapters.Gemma3,
+        "idefics2": adapters.Idefics2,
+        "idefics3": adapters.Idefics3,
+        "instructblip": adapters.InstructBlip,
+        "internvl": adapters.InternVl,
+        "llava": adapters.Llava,
+        "llava-next": adapters.LlavaNext,
+        "llava-onevision": adapters.LlavaOnevision,
+        "mistral3": adapters.Mistral3,
+        "paligemma": adapters.PaliGemma,
+        "smolvlm": adapters.SmolVlm,
+        "vipllava": adapters.VipLlava,
+    }

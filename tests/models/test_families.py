@@ -55,7 +55,7 @@ def applied(model, family, **options):
 def chosen(family, counts=(3, 3), seed=3):
     """Which tokens stay, and what makes them stay."""
     kept = some_kept(family.tokens, counts, seed)
-    return kept, keeping(kept)
+    return kept, keeping(kept, family.tokens)
 
 
 def test_the_adapter_is_found_and_offers_the_target(family, model):

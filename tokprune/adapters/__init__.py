@@ -7,9 +7,33 @@ come from. `tokprune new adapter NAME` writes an example.
 
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip2 import Blip2
+from tokprune.adapters.families.gemma import Gemma3, PaliGemma
+from tokprune.adapters.families.idefics import Idefics2, Idefics3, SmolVlm
 from tokprune.adapters.families.instructblip import InstructBlip
-from tokprune.adapters.families.llava import Llava
+from tokprune.adapters.families.internvl import AyaVision, InternVl
+from tokprune.adapters.families.llava import Llava, VipLlava
+from tokprune.adapters.families.llavatiles import LlavaNext, LlavaOnevision
+from tokprune.adapters.families.mistral3 import Mistral3
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
-__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut", "Llava"]
+__all__ = [
+    "ENCODER_SIGNALS",
+    "AttentionSource",
+    "AyaVision",
+    "Blip2",
+    "EncoderFamily",
+    "Gemma3",
+    "Idefics2",
+    "Idefics3",
+    "InstructBlip",
+    "InternVl",
+    "LayerCut",
+    "Llava",
+    "LlavaNext",
+    "LlavaOnevision",
+    "Mistral3",
+    "PaliGemma",
+    "SmolVlm",
+    "VipLlava",
+]

@@ -36,6 +36,7 @@ class EmbedFamily:
         places: of which encoder tokens the target tokens are made; None where they are the encoder's, in order.
         positions: position ids of a prompt, where the model computes them from the images; None where it counts.
         first_position: what a forward starts to count with.
+        padded: path of a module, and name of its keyword that says which of the encoder's tokens are no padding.
         grid: rows and columns of the image tokens, where all images have the same; None elsewhere.
     """
 
@@ -50,4 +51,5 @@ class EmbedFamily:
     places: Places | None = None
     positions: Positions | None = None
     first_position: int = 0
+    padded: tuple[str, str] | None = None
     grid: tuple[int, int] | None = None

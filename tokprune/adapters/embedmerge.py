@@ -47,7 +47,7 @@ class EmbedMergeCut:
             if name in cut.needs
             for index in layer_indices(cut.needs[name], len(family.sources[name]))
         ]
-        self.capture = Capture(self, model, sources, watched=(family.base, family.language_model))
+        self.capture = Capture(self, model, sources, None, (family.base, family.language_model), *(family.padded or ()))
         signals = ImageSignals(model, self.base, family, cut, self.capture)
         self.prompt = ImagePrompt(family, cut, signals, self.config)
         # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.

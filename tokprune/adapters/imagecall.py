@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -29,6 +30,8 @@ class ImageCall(Observation):
     features: Features | None = None
     rows_of_images: list[int] | None = None
     """The row of each image."""
+    places: Sequence[Tensor] | None = None
+    """Of which encoder tokens each image's tokens are made, once it was asked for."""
     kept: list[Tensor] | None = None
     """The vectors that stay `[token dim]`, for each image; None if all of them do."""
     rows: Rows | None = None

@@ -12,7 +12,8 @@ from tokprune.adapters.capture import Capture
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.imagecall import ImageCall
 from tokprune.interfaces import Cut
-from tokprune.layers import LayerVotes
+from tokprune.layers import LayerVotes, layer_indices
+from tokprune.pooled import PooledVotes, padded_places
 from tokprune.signal import ATTENTION_NAMES, Signal, Text
 
 
@@ -35,7 +36,7 @@ class ImageSignals:
         needs, found = self.cut.needs, dict[str, Any]()
         for name in ATTENTION_NAMES:
             if name in needs:
-                found[name] = self._votes(call, name)
+                found[name] = self._votes(call, arguments, name, images)
         if "tokens" in needs:
             found["tokens"] = tokens.detach()
         if "text" in needs:
@@ -48,8 +49,17 @@ class ImageSignals:
             source=f"adapter {self.family.name!r} target {self.cut.target!r}",
         )
 
-    def _votes(self, call: ImageCall, name: str) -> LayerVotes:
-        return self.capture.layer_votes(call, name, range(len(self.family.sources[name])))
+    def _votes(self, call: ImageCall, arguments: Mapping[str, Any], name: str, images: Sequence[int]) -> LayerVotes:
+        depth = len(self.family.sources[name])
+        votes = self.capture.layer_votes(call, name, range(depth))
+        if self.family.places is None or name != "encoder_attention":
+            return votes
+        if call.places is None:
+            counts = [] if call.features is None else call.features.counts
+            call.places = self.family.places(self.base, arguments, counts)
+        chosen = padded_places([call.places[image] for image in images])
+        wanted = layer_indices(self.cut.needs[name], depth)
+        return LayerVotes({index: PooledVotes(votes[index], chosen) for index in wanted}, depth, name)
 
     def _text(self, call: ImageCall, images: Sequence[int]) -> Text:
         """One prompt for each image: a row with several images lends its text to each of them."""
