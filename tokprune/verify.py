@@ -48,6 +48,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     attachment = adapter.attach(model, cut, seen.append, owner)
     spy = _Spy(seen, entered, attachment.reader)
     spies = [m.register_forward_pre_hook(spy, with_kwargs=True) for m in attachment.reader.modules()]
+    spies.append(attachment.reader.register_forward_hook(spy.leaving))
     try:
         _answer(model, inputs)
     finally:
@@ -58,27 +59,43 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     if told.length_after not in entered or (told.length_after < told.length_before and told.length_before in entered):
         raise TokpruneError(
             f"the cut reports {told.length_before} -> {told.length_after} tokens, but sequences of {sorted(entered)} "
-            f"tokens entered the {type(attachment.reader).__name__}"
+            f"tokens entered or left the {' or '.join(type(each).__name__ for each in _heads(attachment.reader))}"
         )
+
+
+_SEQUENCES = ("inputs_embeds", "encoder_hidden_states", "key_value_states", "cross_attention_states")
 
 
 class _Spy:
     """Notes the lengths of the sequences that enter the reader, and its submodules, once the cut has happened.
 
     Sequences are known by the names that transformers gives them. A reader that gets none under such a name is
-    believed to read its first argument.
+    believed to read its first argument. A reader inside of which the cut happens is known by what it gives. A list of
+    modules is as many readers.
     """
 
     def __init__(self, seen: list[Observed], lengths: set[int], reader: nn.Module) -> None:
-        self.seen, self.lengths, self.reader = seen, lengths, reader
+        self.seen, self.lengths, self.reader, self.heads = seen, lengths, reader, _heads(reader)
+        self.around = False
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if module is self.reader:
+            self.around = not self.seen
         if not self.seen:
             return
-        sequences = [kwargs.get(name) for name in ("inputs_embeds", "encoder_hidden_states")]
-        if module is self.reader and not any(isinstance(s, Tensor) for s in sequences):
+        sequences = [kwargs.get(name) for name in _SEQUENCES]
+        if any(module is each for each in self.heads) and not any(isinstance(s, Tensor) for s in sequences):
             sequences = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 3]
         self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))
+
+    def leaving(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Note the length of what leaves the reader, if the cut happened inside of it."""
+        if self.around and self.seen:
+            self.lengths.add(answer_of(output).shape[1])
+
+
+def _heads(reader: nn.Module) -> list[nn.Module]:
+    return list(reader) if isinstance(reader, nn.ModuleList) else [reader]
 
 
 def _answer(model: nn.Module, inputs: dict[str, Any]) -> Tensor:

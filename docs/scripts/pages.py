@@ -10,16 +10,29 @@ import difflib
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 os.environ["TOKPRUNE_PLUGINS"] = ""  # the pages are about tokprune alone, whatever else is installed
 
 ROOT = Path(__file__).parents[2]
 
 
+def _loaded(script: str) -> Any:
+    """The script as a module, by its path: the tests have packages of the same names."""
+    place = spec_from_file_location(f"docs_scripts_{script}", Path(__file__).with_name(f"{script}.py"))
+    assert place is not None
+    assert place.loader is not None
+    module = module_from_spec(place)
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
+    place.loader.exec_module(module)
+    return module
+
+
 def _render(script: str) -> Callable[[], str]:
     def render() -> str:
-        text: str = __import__(script).render()
+        text: str = _loaded(script).render()
         return text
 
     return render
@@ -36,6 +49,16 @@ PAGES: dict[str, Callable[[], str]] = {
 """File -> what belongs in it."""
 
 
+def look(name: str) -> tuple[str, str]:
+    """What belongs in a file, and how that differs from what is there; no text if it does not."""
+    path = ROOT / name
+    wanted, found = PAGES[name](), path.read_text(encoding="utf-8") if path.exists() else ""
+    if wanted == found:
+        return wanted, ""
+    lines = difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), "is", "ought")
+    return wanted, f"{name} is not current; run `make pages`\n{''.join(lines)}"
+
+
 def main() -> int:
     """Write or check the pages named (default: all); the exit status says whether all were current."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -48,15 +71,14 @@ def main() -> int:
         return 0
     stale = 0
     for name in arguments.pages or PAGES:
-        path = ROOT / name
-        wanted, found = PAGES[name](), path.read_text(encoding="utf-8") if path.exists() else ""
-        if wanted == found:
+        wanted, difference = look(name)
+        if not difference:
             continue
         stale += 1
         if arguments.check:
-            print(f"{name} is not current; run `make pages`")
-            sys.stdout.writelines(difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), "is", "ought"))
+            print(difference, end="")
         else:
+            path = ROOT / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted, encoding="utf-8")
             print(f"wrote {name}")

@@ -24,7 +24,7 @@ INSTRUCT, INSTRUCT_BEAMS = Workload(40, 30), Workload(40, 3, beams=5)
 
 @functools.cache
 def gains_of(size, workload):
-    return Gains(arithmetic_of(size), workload=workload)
+    return Gains(arithmetic_of(size), workload=workload).table()
 
 
 @functools.cache
@@ -69,7 +69,7 @@ def test_shares_of_the_stages(size, workload, flops, batch_1, milliseconds, batc
     ],
 )
 def test_gains_by_flops_at_a_half_a_quarter_and_an_eighth(size, workload, query, image, both, tolerance):
-    gains = [gain.flops for gain in gains_of(size, workload).table()]
+    gains = [gain.flops for gain in gains_of(size, workload)]
     assert gains == pytest.approx([*query, *image, *both], abs=tolerance)
 
 
@@ -90,7 +90,7 @@ def test_gains_by_flops_at_a_half_a_quarter_and_an_eighth(size, workload, query,
     ],
 )
 def test_gains_at_batch_1_and_a_quarter(size, workload, query, image):
-    alone = {gain.targets: gain.alone for gain in gains_of(size, workload).table() if gain.keep == 0.25}
+    alone = {gain.targets: gain.alone for gain in gains_of(size, workload) if gain.keep == 0.25}
     assert [alone["query",], alone["image",]] == pytest.approx([query, image], abs=0.01)
 
 
@@ -103,5 +103,5 @@ def test_gains_at_batch_1_and_a_quarter(size, workload, query, image):
     ],
 )
 def test_gains_at_batch_32(size, workload, query, image, both):
-    gains = [gain.batch for gain in gains_of(size, workload).table()]
+    gains = [gain.batch for gain in gains_of(size, workload)]
     assert gains == pytest.approx([*query, *image, *both], abs=0.011)

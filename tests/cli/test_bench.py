@@ -158,8 +158,8 @@ def test_a_users_own_questions(tokprune, checkpoint, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
-def test_a_killed_process_loses_no_finished_row(checkpoint, tmp_path):
-    command = [sys.executable, "-c", "from tokprune.cli import main; main()", "bench", checkpoint, "--n", "8"]
+def test_a_killed_process_loses_no_finished_row(tokprune, checkpoint, tmp_path):
+    command = ["bench", checkpoint, "--n", "8"]
     command += [
         "--keep",
         "0.5",
@@ -172,7 +172,8 @@ def test_a_killed_process_loses_no_finished_row(checkpoint, tmp_path):
         str(tmp_path / "run"),
     ]
     store = tmp_path / "run" / "rows.jsonl"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    start = [sys.executable, "-c", "from tokprune.cli import main; main()"]
+    process = subprocess.Popen([*start, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     deadline = time.monotonic() + 120
     while process.poll() is None and not (store.exists() and store.read_bytes().count(b"\n") >= 2):
         assert time.monotonic() < deadline
@@ -181,8 +182,8 @@ def test_a_killed_process_loses_no_finished_row(checkpoint, tmp_path):
     process.wait()
     before = store.read_bytes()
     assert before.count(b"\n") >= 2
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    assert result.returncode == 0, result.stderr
+    result = tokprune(*command)
+    assert result.exit_code == 0, result.output
     assert result.stderr.count("found in the store") == before.count(b"\n")
     assert store.read_bytes().startswith(before[: before.rindex(b"\n") + 1])
     labels = [(row["label"], row["keep"]) for row in rows(tmp_path / "run")]

@@ -21,10 +21,20 @@ import tokprune, tokprune.registry
 print(*set({HEAVY}) & set(sys.modules) - known)
 print(tokprune.registry.default_registry.cache_info().currsize, "registries")
 print(*[name for name in ("tokprune.zoo", "tokprune.testing", "tokprune.bench") if name in sys.modules])
+import tokprune.zoo
+print("transformers" in sys.modules)
+from tokprune.kernels import attention_points
+attention_points(torch.ones(1, 1, 2, 3), torch.ones(1, 1, 2, 3), 1.0, candidates="key")
+print("triton" in sys.modules)
 sys.modules["hypothesis"] = None
 from tokprune.testing import check_selector
 try: from tokprune.testing import votes
 except ImportError as error: print(error)
+import tokprune.cli
+sys.argv = ["tokprune", "list", "--help"]
+try: tokprune.cli.main()
+except SystemExit: pass
+print(*[name for name in ("transformers", "timm", "matplotlib", "scipy.stats") if name in sys.modules])
 """
 
 
@@ -50,8 +60,21 @@ def test_large_parts_are_loaded_on_first_use(fresh):
         assert getattr(tokprune, name).__name__ == f"tokprune.{name}"
 
 
+def test_importing_the_zoo_is_cheap(fresh):
+    assert fresh[3] == "False"
+
+
+def test_counting_on_a_cpu_does_not_import_triton(fresh):
+    assert fresh[4] == "False"
+
+
 def test_checks_need_no_hypothesis_and_strategies_say_so(fresh):
-    assert "tokprune.testing.votes is a hypothesis strategy: pip install hypothesis" in fresh[3]
+    assert "tokprune.testing.votes is a hypothesis strategy: pip install hypothesis" in fresh[5]
+
+
+def test_help_imports_no_models_library(fresh):
+    assert "List every component" in " ".join(fresh[6:])
+    assert fresh[-1] == ""
 
 
 def test_an_unknown_attribute_is_an_ordinary_error():

@@ -8,14 +8,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tokprune.cli import app
+from tokprune.registry import default_registry
 
 FENCE = re.compile(r"^```(?P<language>\w+)(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r'title="([^"]+)"')
@@ -73,6 +82,30 @@ def commands_of(code: str) -> list[tuple[str, str]]:
 
 
 def _run(command: str, expected: str, where: str, folder: Path, site: Path) -> None:
+    done = _tokprune(command, folder) if command.startswith("tokprune ") else _program(command, folder, site)
+    status, output, errors = done
+    assert status == 0, f"{where}: $ {command}\n{output}\n{errors}"
+    shown = " ".join(output.split())
+    wanted = " ".join(expected.split())
+    assert not wanted or doctest.OutputChecker().check_output(wanted + "\n", shown + "\n", LIKE_DOCTEST), (
+        f"{where}: $ {command}\nthe page says:\n{expected}\nbut it prints:\n{output}"
+    )
+
+
+def _tokprune(command: str, folder: Path) -> tuple[int, str, str]:
+    """Our own command, in this process: importing torch and transformers takes longer than most commands."""
+    importlib.invalidate_caches()  # the last command may have installed a plugin
+    default_registry.cache_clear()
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as environment:
+        environment.setenv("COLUMNS", "140")
+        result = CliRunner().invoke(app, shlex.split(command)[1:])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _program(command: str, folder: Path, site: Path) -> tuple[int, str, str]:
+    """Anything else, in a shell."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -89,9 +122,4 @@ def _run(command: str, expected: str, where: str, folder: Path, site: Path) -> N
     done = subprocess.run(
         command, shell=True, cwd=folder, env=environment, text=True, capture_output=True, timeout=280, check=False
     )
-    assert done.returncode == 0, f"{where}: $ {command}\n{done.stdout}\n{done.stderr}"
-    shown = " ".join(done.stdout.split())
-    wanted = " ".join(expected.split())
-    assert not wanted or doctest.OutputChecker().check_output(wanted + "\n", shown + "\n", LIKE_DOCTEST), (
-        f"{where}: $ {command}\nthe page says:\n{expected}\nbut it prints:\n{done.stdout}"
-    )
+    return done.returncode, done.stdout, done.stderr

@@ -52,7 +52,7 @@ def test_page_runs(page: Path, tmp_path: Path, site: Path, monkeypatch: pytest.M
             blocks.insert(0, Block(page, 1, "console", None, f"$ pip install ./plugins/{page.parent.name}\n"))
         for block in blocks:
             execute(block, namespace, folder, site)
-            if block.language == "console":
+            if block.language == "console":  # which may have installed a plugin
                 importlib.invalidate_caches()
                 default_registry.cache_clear()
 

@@ -21,7 +21,7 @@ def decoder(model, inputs):
     """What an encoder-decoder language model needs besides the prompt."""
     if not model.language_model.config.is_encoder_decoder:
         return {}
-    rows = inputs["attention_mask"].shape[0]
+    rows = len(inputs["input_ids"] if "input_ids" in inputs else inputs["attention_mask"])
     return {"decoder_input_ids": torch.tensor([[0, BOS, 12, 13]]).repeat(rows, 1)}
 
 

@@ -1,6 +1,7 @@
 """Models are built once; a test that leaves anything on one of them fails."""
 
 import copy
+import functools
 
 import pytest
 
@@ -8,6 +9,7 @@ from tokprune.testing import tiny_instructblip
 from tokprune.testing.tiny_blip2 import LANGUAGE_MODELS, prompts, tiny_blip2
 
 from .calls import generate, logits
+from .either import EITHER, INSTRUCTBLIP
 from .traces import traces
 
 _BUILT = {}
@@ -73,7 +75,35 @@ def inputs(kind):
     return prompts(kind)
 
 
-INSTRUCTBLIP = (tiny_instructblip.tiny_instructblip, tiny_instructblip.prompts)
+@pytest.fixture(params=EITHER)
+def which(request):
+    """One of `EITHER`."""
+    return EITHER[request.param]
+
+
+@pytest.fixture
+def either(which):
+    """A shared tiny BLIP-2 or InstructBLIP; must be left as it came."""
+    yield from _lend(*which)
+
+
+@pytest.fixture
+def fresh_either(which):
+    """A copy that a test may change."""
+    return copy.deepcopy(_built(*which)[0])
+
+
+@pytest.fixture
+def lay(which):
+    """Lays out its inputs: `prompts` with the kind of language model given."""
+    kind, _, layout = which
+    return functools.partial(layout, kind)
+
+
+@pytest.fixture
+def laid(lay):
+    """Two rows of different length."""
+    return lay()
 
 
 @pytest.fixture(params=tiny_instructblip.LANGUAGE_MODELS)

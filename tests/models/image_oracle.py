@@ -53,7 +53,7 @@ def encode(model, images, counts, points, merge=False, **options):
             given = points(maps[since:], states[:, 1:].detach())
             for image, row in enumerate(given):
                 scores[image].update({group[0]: float(value) for group, value in zip(groups[image], row, strict=True)})
-            states, groups = _cut(states, groups, best([list(map(float, row)) for row in given], counts[number]), merge)
+            states, groups = cut(states, groups, best([list(map(float, row)) for row in given], counts[number]), merge)
             since = number
         sequences.append(states)
     tokens = sequences[0].shape[1] - 1
@@ -65,7 +65,7 @@ def encode(model, images, counts, points, merge=False, **options):
     return Encoded(vision.post_layernorm(states), kept, found, sizes, sequences, maps)
 
 
-def _cut(states, groups, kept, merge):
+def cut(states, groups, kept, merge):
     """Leave the kept tokens of each image, in their order; with `merge` the others join the kept one most like them."""
     rows, left = [], []
     for image, row in enumerate(kept.tolist()):
@@ -130,8 +130,12 @@ def queries(model, inputs, states):
     mask = torch.ones(states.shape[:2], dtype=torch.long)
     asked, read = model.query_tokens.expand(len(states), -1, -1), {}
     if "qformer_input_ids" in inputs:
-        real = torch.cat([torch.ones(len(states), QUERIES, dtype=torch.long), inputs["qformer_attention_mask"]], dim=1)
-        read = {"input_ids": inputs["qformer_input_ids"], "attention_mask": real}
+        frames = len(states) // len(inputs["qformer_input_ids"]) if "video_token_index" in vars(model.config) else 1
+        words, real = (
+            inputs[f"qformer_{name}"].repeat_interleave(frames, dim=0) for name in ("input_ids", "attention_mask")
+        )
+        real = torch.cat([torch.ones(len(states), QUERIES, dtype=torch.long), real], dim=1)
+        read = {"input_ids": words, "attention_mask": real}
     found = model.qformer(query_embeds=asked, encoder_hidden_states=states, encoder_attention_mask=mask, **read)
     return model.language_projection(found.last_hidden_state[:, :QUERIES].to(states.dtype))
 
@@ -145,7 +149,8 @@ def feed(model, inputs, states, kept=None):
 @torch.no_grad()
 def by_hand(model, inputs, counts, points=last_layer, **options):
     """The encoder's part by hand, and the arguments for the bare language model."""
-    encoded = encode(model, inputs["pixel_values"], counts, points, **options)
+    images = inputs["pixel_values"]
+    encoded = encode(model, images.reshape(-1, *images.shape[-3:]), counts, points, **options)
     return encoded, feed(model, inputs, encoded.states)
 
 

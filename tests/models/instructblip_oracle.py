@@ -27,26 +27,31 @@ def self_attention(model, inputs):
 
 
 def voters(inputs, image):
-    """Places of the query tokens and of the question's real tokens."""
+    """Places of the query tokens and of the question's real tokens, if there is one."""
+    if "qformer_attention_mask" not in inputs:
+        return list(range(QUERIES))
     real = inputs["qformer_attention_mask"][image].tolist()
     return [*range(QUERIES), *(QUERIES + place for place, is_real in enumerate(real) if is_real)]
 
 
-def ballots(model, inputs, layer):
-    """How each voter of one layer votes: for each image `[head voter query]`."""
-    attention = self_attention(model, inputs)[layer]
-    return [attention[image][:, voters(inputs, image), :QUERIES] for image in range(len(attention))]
+def ballots(model, inputs, layers=range(LAYERS)):
+    """How each voter votes: for each layer and each image `[head voter query]`."""
+    found = self_attention(model, inputs)
+    return [
+        [found[layer][image][:, voters(inputs, image), :QUERIES] for image in range(len(found[layer]))]
+        for layer in layers
+    ]
 
 
 def received(model, inputs, layers=range(LAYERS)):
     """Attention that each query token gets from all voters, summed over heads and layers."""
-    by_layer = [ballots(model, inputs, layer) for layer in layers]
+    by_layer = ballots(model, inputs, layers)
     return torch.stack([sum(layer[image].sum(dim=(0, 1)) for layer in by_layer) for image in range(len(by_layer[0]))])
 
 
 def ranked(model, inputs, layers=range(LAYERS)):
     """Borda points that all voters give each query token, by counting whom each prefers to whom."""
-    by_layer = [ballots(model, inputs, layer) for layer in layers]
+    by_layer = ballots(model, inputs, layers)
     points = []
     for image in range(len(by_layer[0])):
         points += borda_points([layer[image].transpose(1, 2)[None] for layer in by_layer])

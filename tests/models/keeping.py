@@ -25,6 +25,7 @@ class Keep:
     def __call__(self, signal):
         rows = [image for image, total in enumerate(self.tokens) if total == signal.token_count]
         kept = self.kept[rows, : signal.token_count] if rows else self.kept
+        kept = kept.repeat_interleave(signal.batch // len(kept), dim=0)  # for samples or beams, in some models
         yield tokprune.Votes(kept.float()[:, None, :])
 
 
@@ -43,3 +44,5 @@ class _Chosen:
 
 QUERY_SCORERS = [entry.name for entry in default_registry().entries("scorer") if not hasattr(entry.cls, "targets")]
 """The scorers that work on query tokens."""
+IMAGE_SCORERS = ("received-attention", "self-attention", "l2-norm", "distinct", "random", "first", "stride")
+"""The scorers that work on image tokens inside an encoder."""

@@ -74,8 +74,13 @@ def some_kept(images, count, seed=3):
 
 
 def features(model, inputs):
-    """Query tokens as the language model gets them `[image query dim]`."""
+    """Query tokens as the language model gets them `[image query dim]`; the frames of videos are images."""
     with torch.no_grad():
+        if hasattr(model, "get_video_features"):
+            found = model.get_video_features(inputs["pixel_values"], **question(inputs)).pooler_output
+            return found.unflatten(1, (-1, QUERIES)).flatten(0, 1)
+        if hasattr(model, "get_qformer_features"):
+            return model.language_projection(model.get_qformer_features(inputs["pixel_values"]))
         return model.get_image_features(inputs["pixel_values"], **question(inputs)).pooler_output
 
 

@@ -34,3 +34,9 @@ def answers(inputs):
     """Labels for a decoder-only model: the text of the prompt, nothing for images and padding."""
     labels = inputs["input_ids"].clone()
     return labels.masked_fill((labels == IMAGE) | (inputs["attention_mask"] == 0), -100)
+
+
+def padded_on_each_side(lay, **options):
+    """The same inputs once for each side on which the question of an InstructBLIP can be padded."""
+    first = lay(**options)
+    return [first] if "qformer_input_ids" not in first else [first, lay(**options, side="left")]

@@ -134,3 +134,9 @@ def test_a_handle_prints_what_it_is_and_where(model):
     assert repr(handle).startswith("Handle(Policy(scorer='l2-norm', keep=2) on Blip2ForConditionalGeneration")
     handle.remove()
     assert "removed from" in repr(handle)
+
+
+def test_an_adapter_takes_no_part_of_a_model_for_the_model(either):
+    for part in (either.vision_model, either.qformer, either.language_model):
+        with pytest.raises(AdapterError, match="no adapter"):
+            tokprune.apply(part, keep=3)

@@ -9,9 +9,9 @@ from tokprune.testing.tiny_blip2 import BOS, IMAGE, QUERIES, prompts, with_atten
 
 from .calls import MODES, answer, forward, generate, logits
 from .image_oracle import answer_by_hand, by_hand, logits_by_hand
+from .keeping import IMAGE_SCORERS
 from .oracle import oracle_answer, oracle_logits
 from .prompts import as_embeddings, row_of
-from .test_image_keep_all import SCORERS
 
 ONE_EACH, PADS = (1, 1, 1), (0, 3, 1)
 STEPS = {"target": "image", "after": (1, 3), "keep": 4}
@@ -21,7 +21,7 @@ COUNTS = {1: 10, 3: 4}
 # -- batches ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("scorer", IMAGE_SCORERS)
 def test_what_is_kept_does_not_depend_on_batch_mates(opt, scorer):
     inputs = prompts("opt", images=ONE_EACH, pads=PADS)
     with tokprune.apply(opt, scorer=scorer, **STEPS) as handle:

@@ -13,11 +13,11 @@ COUNTS = [{1: 4}, {2: 7}, {1: 10, 3: 4}, {1: 12, 2: 8, 3: 4}, {1: 11, 2: 6, 3: 1
 
 
 @pytest.mark.parametrize("counts", COUNTS, ids=str)
-def test_merged_image_tokens_are_those_merged_by_hand(model, inputs, counts):
-    encoded, fed = by_hand(model, inputs, counts, norms, merge=True)
+def test_merged_image_tokens_are_those_merged_by_hand(either, laid, counts):
+    encoded, fed = by_hand(either, laid, counts, norms, merge=True)
     options = {"scorer": "l2-norm", "reduction": "merge", "target": "image"}
-    with tokprune.apply(model, **options, **steps(counts)) as handle:
-        assert torch.allclose(logits(model, inputs), oracle_logits(model, inputs, fed), atol=1e-4)
+    with tokprune.apply(either, **options, **steps(counts)) as handle:
+        assert torch.allclose(logits(either, laid), oracle_logits(either, laid, fed), atol=1e-4)
     assert torch.equal(handle.report.kept, encoded.kept)
     assert torch.equal(handle.report.sizes, encoded.sizes)
     assert torch.allclose(handle.report.scores, encoded.scores, rtol=1e-4)

@@ -7,6 +7,7 @@ import tokprune
 from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import logits
+from .either import only
 from .image_oracle import DEPTH, TOKENS, encode, norms, of_layers, ranked, received
 from .oracle import best
 
@@ -129,3 +130,18 @@ def test_every_voting_rule_can_keep_other_image_tokens(opt, aggregator):
     many = prompts("opt", images=(1,) * 6, pads=(0,) * 6)
     other = elected(opt, many, "received-attention", aggregator=aggregator)
     assert not torch.equal(elected(opt, many, "received-attention").kept, other.kept)
+
+
+POINTS = {
+    "received-attention": of_layers(received, 1),
+    "received-attention:layers=all": of_layers(received, 0, 1),
+    "self-attention": of_layers(received, 0, 1),
+    "l2-norm": norms,
+}
+"""Scorer -> the points that it gives in front of a cut behind the second layer."""
+
+
+@only("instructblip-llama")
+def test_scores_of_an_encoder_before_a_q_former_that_reads_a_question(either, laid):
+    for scorer, hand in POINTS.items():
+        assert agrees(elected(either, laid, scorer), points(either, laid, hand)), scorer

@@ -7,7 +7,9 @@ import tokprune
 from tokprune.testing.tiny_instructblip import QUESTION_PAD, prompts
 
 from .calls import answer, generate, logits
+from .image_oracle import by_hand, queries
 from .keeping import QUERY_SCORERS
+from .oracle import hand_fed, oracle_logits
 
 ONE_EACH = (1, 1, 1)
 PADS = (0, 3, 1)
@@ -119,3 +121,25 @@ def test_rows_in_another_order_give_results_in_that_order(instructblip, instruct
         expected, kept = logits(instructblip, inputs), handle.report.kept
         assert torch.allclose(logits(instructblip, shuffled), expected[order], atol=2e-4)
         assert torch.equal(handle.report.kept, kept[order])
+
+
+def test_the_question_does_not_change_which_image_tokens_are_kept(instructblip, asked):
+    other = {**asked, "qformer_input_ids": asked["qformer_input_ids"].flip(0)}
+    with tokprune.apply(instructblip, scorer="received-attention", keep=4, target="image") as handle:
+        logits(instructblip, asked)
+        kept = handle.report.kept
+        logits(instructblip, other)
+        assert torch.equal(handle.report.kept, kept)
+
+
+def test_both_targets_act_together(instructblip, asked):
+    image = tokprune.Policy(scorer="received-attention", target="image", keep=4, after=2)
+    query = tokprune.Policy(scorer="self-attention", target="query", keep=3)
+    with tokprune.apply(instructblip, [image, query]) as handles:
+        found = logits(instructblip, asked)
+        reports = handles.reports
+    assert (reports["image"].length_after, reports["query"].length_after) == (5, 9)
+    states = by_hand(instructblip, asked, {2: 4})[0].states
+    with torch.no_grad():
+        fed = hand_fed(instructblip, asked, reports["query"].kept, vectors=queries(instructblip, asked, states))
+    assert torch.equal(found, oracle_logits(instructblip, asked, fed))

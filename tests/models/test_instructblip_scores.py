@@ -9,11 +9,16 @@ from tokprune.testing.tiny_instructblip import prompts
 
 from .calls import decoder, logits
 from .instructblip_oracle import LAYERS, ballots, outputs, ranked, received, self_attention, voters
-from .oracle import best, borda_points, cross_attention, own_attention
+from .oracle import best, borda_points, cross_attention
 
 IMAGES = 6
 SIDES = ["left", "right"]
-either_side = pytest.mark.parametrize("side", SIDES)
+
+
+@pytest.fixture
+def instructed():
+    """One is enough: the Q-Former does not know which language model comes later."""
+    return "llama"
 
 
 @pytest.fixture(params=SIDES)
@@ -46,8 +51,7 @@ def test_the_votes_are_the_attention_that_transformers_computes_itself(instructb
     layers = tokprune.observe(model, whole(model, many), ("self_attention",)).self_attention
     assert len(layers) == LAYERS
     text_first = [*range(QUERIES, QUERIES + TEXT), *range(QUERIES)]
-    for index, layer in enumerate(layers):
-        attention = self_attention(instructblip, many)[index]
+    for layer, attention in zip(layers, self_attention(instructblip, many), strict=True):
         assert layer.shape == (IMAGES, 4 * (QUERIES + TEXT), QUERIES)
         assert layer.protected == TEXT
         for image in range(IMAGES):
@@ -94,19 +98,17 @@ def test_the_mean_counts_only_real_voters(instructblip, many):
 
 
 def test_the_highest_vote_is_a_real_voters(instructblip, many):
+    cast = ballots(instructblip, many)
     highest = torch.stack(
-        [
-            torch.stack([ballots(instructblip, many, layer)[image].amax(dim=(0, 1)) for layer in range(LAYERS)]).amax(0)
-            for image in range(IMAGES)
-        ]
+        [torch.stack([layer[image].amax(dim=(0, 1)) for layer in cast]).amax(0) for image in range(IMAGES)]
     )
     assert agrees(elected(instructblip, many, "self-attention", aggregator="max"), highest)
 
 
 def test_plurality_counts_the_favourites_of_real_voters(instructblip, many):
     points = torch.zeros(IMAGES, QUERIES)
-    for layer in range(LAYERS):
-        for image, cast in enumerate(ballots(instructblip, many, layer)):
+    for layer in ballots(instructblip, many):
+        for image, cast in enumerate(layer):
             for favourite in cast.argmax(dim=-1).flatten().tolist():
                 points[image, favourite] += 1
     assert agrees(elected(instructblip, many, "self-attention", aggregator="plurality"), points)
@@ -128,18 +130,9 @@ def test_only_query_tokens_look_at_the_image(instructblip, many):
         assert votes.weights is None
 
 
-@pytest.mark.parametrize("weighting", ["softmax", "share"])
-def test_weighted_catp_weighs_points_by_attention_received_in_the_encoder(instructblip, many, weighting):
-    got = own_attention(instructblip, many)["vision_model.encoder.layers.2.self_attn"].sum(dim=(1, 2))
-    weights = got.softmax(dim=1) if weighting == "softmax" else got / got.sum(dim=1, keepdim=True)
-    report = elected(instructblip, many, f"catp-weighted:weighting={weighting}")
-    assert agrees(report, borda_points(cross_attention(instructblip, many), weights))
-
-
 def test_tokens_are_the_query_tokens_as_they_leave_the_q_former(instructblip, many):
-    expected = outputs(instructblip, many)
-    assert torch.equal(tokprune.observe(instructblip, whole(instructblip, many), ("tokens",)).tokens, expected)
-    assert agrees(elected(instructblip, many, "l2-norm"), expected.norm(dim=-1))
+    found = tokprune.observe(instructblip, whole(instructblip, many), ("tokens",)).tokens
+    assert torch.equal(found, outputs(instructblip, many))
 
 
 def test_the_text_is_the_language_models_prompt(instructblip, many):

@@ -7,21 +7,23 @@ import tokprune
 from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import forward, logits
+from .either import EITHER, decoder_only, only
 from .keeping import keeping
 from .oracle import hand_fed, oracle_loss, some_kept
 from .prompts import BATCHES, answers
 
 
+@decoder_only
 @pytest.mark.parametrize("batch", BATCHES)
-def test_the_loss_is_that_of_the_shorter_sequence(opt, batch):
-    inputs = prompts("opt", **BATCHES[batch])
+def test_the_loss_is_that_of_the_shorter_sequence(either, lay, batch):
+    inputs = lay(**BATCHES[batch])
     kept, labels = some_kept(len(inputs["pixel_values"]), 3), answers(inputs)
-    expected = oracle_loss(opt, inputs, kept, labels)
-    with tokprune.apply(opt, **keeping(kept)):
-        output = forward(opt, inputs, labels=labels)
-        assert torch.equal(output.logits, logits(opt, inputs))
+    expected = oracle_loss(either, inputs, kept, labels)
+    with tokprune.apply(either, **keeping(kept)):
+        output = forward(either, inputs, labels=labels)
+        assert torch.equal(output.logits, logits(either, inputs))
     assert torch.allclose(output.loss, expected, atol=1e-6)
-    assert (forward(opt, inputs, labels=labels).loss - expected).abs() > 1e-3
+    assert (forward(either, inputs, labels=labels).loss - expected).abs() > 1e-3
 
 
 @pytest.mark.parametrize("covered", [13, 10, 6, 4, 2])
@@ -42,22 +44,25 @@ def test_labels_of_image_places_go_where_their_tokens_go(opt):
     assert torch.allclose(loss, oracle_loss(opt, inputs, kept, labels), atol=1e-6)
 
 
+@decoder_only
 @pytest.mark.parametrize("count", [[2, 5], [8, 1], [3, 8]])
-def test_rows_that_keep_different_numbers_of_tokens_share_one_loss(opt, count):
-    inputs = prompts("opt")
+def test_rows_that_keep_different_numbers_of_tokens_share_one_loss(either, lay, count):
+    inputs = lay()
     kept = torch.cat([some_kept(1, each) for each in count])
-    with tokprune.apply(opt, **keeping(kept)):
-        loss = forward(opt, inputs, labels=answers(inputs)).loss
-    assert torch.allclose(loss, oracle_loss(opt, inputs, kept, answers(inputs)), atol=1e-6)
+    with tokprune.apply(either, **keeping(kept)):
+        loss = forward(either, inputs, labels=answers(inputs)).loss
+    assert torch.allclose(loss, oracle_loss(either, inputs, kept, answers(inputs)), atol=1e-6)
 
 
-@pytest.mark.parametrize("covered", [14, 4])
-def test_keeping_all_tokens_changes_no_bit_of_the_loss(opt, covered):
-    inputs = prompts("opt", images=(1,), pads=(0,))  # transformers takes tail labels of one row only
+@pytest.mark.parametrize(
+    ("which", "covered"), [(EITHER["blip2-opt"], 14), (EITHER["blip2-opt"], 4), (EITHER["instructblip-llama"], 14)]
+)
+def test_keeping_all_tokens_changes_no_bit_of_the_loss(either, lay, covered):
+    inputs = lay(images=(1,), pads=(0,))  # transformers takes tail labels of one row only
     labels = answers(inputs)[:, -covered:]
-    before = forward(opt, inputs, labels=labels).loss
-    with tokprune.apply(opt, keep=1.0):
-        assert torch.equal(forward(opt, inputs, labels=labels).loss, before)
+    before = forward(either, inputs, labels=labels).loss
+    with tokprune.apply(either, keep=1.0):
+        assert torch.equal(forward(either, inputs, labels=labels).loss, before)
 
 
 @pytest.mark.parametrize("covered", [14, 6, 3])
@@ -110,17 +115,18 @@ def test_labels_may_be_the_seventh_argument(opt):
         assert torch.equal(loss, forward(opt, inputs, labels=labels).loss)
 
 
+@only("blip2-t5", "instructblip-t5")
 @pytest.mark.parametrize("batch", BATCHES)
-def test_labels_of_an_encoder_decoder_are_left_alone(t5, batch):
-    inputs = prompts("t5", **BATCHES[batch])
+def test_labels_of_an_encoder_decoder_are_left_alone(either, lay, batch):
+    inputs = lay(**BATCHES[batch])
     labels = torch.randint(10, 90, (len(inputs["input_ids"]), 4))
     kept = some_kept(len(inputs["pixel_values"]), 3)
-    fed = hand_fed(t5, inputs, kept)
+    fed = hand_fed(either, inputs, kept)
     with torch.no_grad():
-        expected = t5.language_model(**fed, labels=labels)
-        with tokprune.apply(t5, **keeping(kept)):
-            output = t5(**inputs, labels=labels)
-            order = t5(**inputs, labels=labels, return_dict=False)
+        expected = either.language_model(**fed, labels=labels)
+        with tokprune.apply(either, **keeping(kept)):
+            output = either(**inputs, labels=labels)
+            order = either(**inputs, labels=labels, return_dict=False)
     assert torch.equal(output.loss, expected.loss)
     assert torch.equal(output.logits, expected.logits)
     assert torch.equal(order[0], expected.loss)

@@ -55,14 +55,22 @@ def test_the_q_former_of_a_half_precision_model_stays_in_float32(loaded, inputs,
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_model_cast_by_hand_is_pruned_too(fresh, inputs, dtype):
-    cast = fresh.to(DTYPES[dtype])
-    inputs = {**inputs, "pixel_values": inputs["pixel_values"].to(DTYPES[dtype])}
-    kept = catp_kept(cast, inputs, 3)
-    with tokprune.apply(cast, keep=3) as handle:
-        found = logits(cast, inputs)
-        assert torch.equal(found, oracle_logits(cast, inputs, hand_fed(cast, inputs, handle.report.kept)))
-    assert (handle.report.kept == kept).float().mean() > 0.7  # rounding differs between attention implementations
+def test_a_model_cast_by_hand_is_pruned_too(fresh_either, laid, dtype):
+    cast = fresh_either.to(DTYPES[dtype])
+    inputs = {**laid, "pixel_values": laid["pixel_values"].to(DTYPES[dtype])}
+    before = logits(cast, inputs)
+    for scorer in ("catp-vote", "self-attention"):
+        with tokprune.apply(cast, scorer=scorer, keep=1.0):
+            assert torch.equal(logits(cast, inputs), before)
+        with tokprune.apply(cast, scorer=scorer, keep=3) as handle:
+            found = logits(cast, inputs)
+        fed = hand_fed(cast, inputs, handle.report.kept)
+        assert fed["inputs_embeds"].dtype == DTYPES[dtype]
+        assert torch.equal(found, oracle_logits(cast, inputs, fed))
+        assert handle.report.scores.dtype == torch.float32
+        if scorer == "catp-vote":  # rounding differs between attention implementations
+            assert (handle.report.kept == catp_kept(cast, inputs, 3)).float().mean() > 0.7
+    assert torch.equal(logits(cast, inputs), before)
 
 
 @pytest.mark.parametrize("reduction", ["merge", "mask"])

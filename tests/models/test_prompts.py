@@ -8,7 +8,7 @@ from tokprune.testing.tiny_blip2 import BOS, IMAGE, QUERIES, prompts
 
 from .calls import MODES, answer, forward, generate, logits
 from .keeping import keeping
-from .oracle import hand_fed, oracle_answer, oracle_logits, some_kept
+from .oracle import hand_fed, oracle_answer, oracle_logits, question, some_kept
 from .prompts import BATCHES, as_embeddings
 
 
@@ -34,26 +34,27 @@ def test_an_encoder_decoder_answer_has_no_prompt_in_front(t5):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_without_a_prompt_the_model_builds_it_and_it_comes_back(model, kind, inputs, mode):
-    images, kept = {"pixel_values": inputs["pixel_values"]}, some_kept(2, 3)
+def test_without_a_prompt_the_model_builds_it_and_it_comes_back(either, lay, laid, mode):
+    images, kept = {"pixel_values": laid["pixel_values"], **question(laid)}, some_kept(2, 3)
     ids = torch.tensor([[IMAGE] * QUERIES + [BOS]] * 2)
     built = {**images, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    unpruned = generate(model, images, **MODES[mode])
-    expected = oracle_answer(model, hand_fed(model, built, kept), **MODES[mode])
-    with tokprune.apply(model, **keeping(kept)):
-        output = generate(model, images, **MODES[mode])
-    assert torch.equal(answer(model, built, output), expected)
-    if kind == "opt":
+    unpruned = generate(either, images, **MODES[mode])
+    expected = oracle_answer(either, hand_fed(either, built, kept), **MODES[mode])
+    with tokprune.apply(either, **keeping(kept)) as handle:
+        output = generate(either, images, **MODES[mode])
+    assert (handle.report.length_before, handle.report.length_after) == (9, 4)
+    assert torch.equal(answer(either, built, output), expected)
+    if not either.language_model.config.is_encoder_decoder:
         assert torch.equal(output[:, :9], unpruned[:, :9])
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_embeddings_instead_of_ids_give_the_same_logits(model, kind, batch):
-    inputs = prompts(kind, **BATCHES[batch])
+def test_embeddings_instead_of_ids_give_the_same_logits(either, lay, batch):
+    inputs = lay(**BATCHES[batch])
     kept = some_kept(len(inputs["pixel_values"]), 3)
-    expected = oracle_logits(model, inputs, hand_fed(model, inputs, kept))
-    with tokprune.apply(model, **keeping(kept)):
-        assert torch.equal(logits(model, as_embeddings(model, inputs), input_ids=None), expected)
+    expected = oracle_logits(either, inputs, hand_fed(either, inputs, kept))
+    with tokprune.apply(either, **keeping(kept)):
+        assert torch.equal(logits(either, as_embeddings(either, inputs), input_ids=None), expected)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "repetition penalty"])

@@ -29,13 +29,13 @@ def test_uneven_rows_are_padded_as_by_hand(model, kind, batch):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_uneven_rows_generate_as_by_hand(model, kind, mode):
-    inputs, kept = prompts(kind, **UNEVEN), uneven(4)
-    expected = oracle_answer(model, hand_fed(model, inputs, kept), **MODES[mode])
-    with tokprune.apply(model, **keeping(kept)):
-        output = generate(model, inputs, **MODES[mode])
-    assert torch.equal(answer(model, inputs, output), expected)
-    if kind == "opt":
+def test_uneven_rows_generate_as_by_hand(either, lay, mode):
+    inputs, kept = lay(**UNEVEN), uneven(4)
+    expected = oracle_answer(either, hand_fed(either, inputs, kept), **MODES[mode])
+    with tokprune.apply(either, **keeping(kept)):
+        output = generate(either, inputs, **MODES[mode])
+    assert torch.equal(answer(either, inputs, output), expected)
+    if not either.language_model.config.is_encoder_decoder:
         length = inputs["input_ids"].shape[1]
         copies = len(output) // 3
         assert torch.equal(output[:, :length], inputs["input_ids"].repeat_interleave(copies, dim=0))

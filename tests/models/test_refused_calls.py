@@ -31,20 +31,20 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_placeholders_are_counted_row_by_row_before_anything_runs(model, inputs, case):
+def test_placeholders_are_counted_row_by_row_before_anything_runs(either, laid, case):
     counts, message = WRONG[case]
-    wrong, ran = with_placeholders(inputs, counts), []
-    with tokprune.apply(model, keep=3):
-        expected = logits(model, inputs), generate(model, inputs)
-        spy = model.vision_model.register_forward_pre_hook(lambda module, args: ran.append(module))
+    wrong, ran = with_placeholders(laid, counts), []
+    with tokprune.apply(either, keep=3):
+        expected = logits(either, laid), generate(either, laid)
+        spy = either.vision_model.register_forward_pre_hook(lambda module, args: ran.append(module))
         with pytest.raises(UnsupportedCallError, match=message):
-            logits(model, wrong)
+            logits(either, wrong)
         with pytest.raises(UnsupportedCallError, match=message):
-            generate(model, wrong)
+            generate(either, wrong)
         spy.remove()
         assert not ran
-        assert torch.equal(logits(model, inputs), expected[0])
-        assert torch.equal(generate(model, inputs), expected[1])
+        assert torch.equal(logits(either, laid), expected[0])
+        assert torch.equal(generate(either, laid), expected[1])
 
 
 @pytest.mark.parametrize("images", [1, 3])

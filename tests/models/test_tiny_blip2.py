@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from tokprune.testing.tiny_blip2 import QUERIES, SPREAD, attention_logits, attentions, candidates, prompts
+from tokprune.testing.tiny_blip2 import QUERIES, SPREAD, attention_logits, attentions, candidates, prompts, tiny_blip2
+from tokprune.testing.tiny_instructblip import tiny_instructblip
 
 from .calls import logits
 from .oracle import catp_kept, cross_attention, hand_fed, oracle_logits, some_kept
 from .prompts import BATCHES
+from .traces import same_weights
 
 
 def test_every_attention_spreads_its_logits_over_the_candidates(model):
@@ -41,3 +43,11 @@ def test_the_oracle_with_all_tokens_is_the_model_itself(model, kind, batch):
     everything = torch.ones(inputs["pixel_values"].shape[0], QUERIES, dtype=torch.bool)
     fed = hand_fed(model, inputs, everything)
     assert torch.equal(oracle_logits(model, inputs, fed), logits(model, inputs))
+
+
+def test_what_comes_before_the_language_model_is_the_same_whichever_it_is():
+    for build, kinds in ((tiny_blip2, ("opt", "t5")), (tiny_instructblip, ("llama", "t5"))):
+        one, other = (build(kind) for kind in kinds)
+        for part in ("vision_model", "qformer"):
+            assert same_weights(getattr(one, part).state_dict(), getattr(other, part).state_dict())
+        assert torch.equal(one.query_tokens, other.query_tokens)

@@ -1,6 +1,8 @@
 """The kit over all that a distribution registers: as a function, as tests of pytest, and as a command."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 
@@ -83,36 +85,51 @@ def test_a_distribution_that_is_switched_off_is_said_to_be(install, monkeypatch)
         checks_of("right-dist")
 
 
-def run(folder, *arguments):
-    """pytest in a process of its own, as an author runs it."""
+RUN = """
+import json, sys
+import pytest
+for arguments in json.loads(sys.argv[1]):
+    print("####", pytest.main(["-p", "no:cacheprovider", "-v", *arguments]), flush=True)
+"""
+
+
+def run(folder, *runs):
+    """What pytest says, run by run and in a process of its own, as an author runs it, and the exit statuses.
+
+    All in one process, because importing torch takes longer than they do.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "TOKPRUNE_PLUGINS"}
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *arguments]
-    return subprocess.run(
+    command = [sys.executable, "-c", RUN, json.dumps(runs)]
+    done = subprocess.run(
         command, cwd=folder, env=environment, text=True, capture_output=True, timeout=250, check=False
     )
+    assert done.returncode == 0, done.stderr
+    said = re.split(r"^#### (\S+)\n", done.stdout, flags=re.MULTILINE)
+    return list(zip(said[:-1:2], said[1::2], strict=True))
 
 
-def test_one_line_in_a_test_file_is_enough(install, tmp_path):
-    install("wrong-dist", distributions.BATCH_WIDE)
+def test_pytest_checks_by_one_line_in_a_test_file_and_without_one_every_plugin_or_one(install, tmp_path):
+    renamed = re.sub(r'"(longest|adding|best|folding)"', r'"my-\1"', distributions.BATCH_WIDE)
+    install("wrong-dist", renamed)
+    install("right-dist", distributions.RIGHT)
+    install("other-dist", distributions.WITHOUT_EXAMPLE)
     (tmp_path / "test_mine.py").write_text(
         "from tokprune.testing import conformance_test\n\ntest_conformance = conformance_test('wrong-dist')\n"
     )
-    done = run(tmp_path, "test_mine.py")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "test_conformance[selector best follows-the-tokens] PASSED" in done.stdout
-    assert "test_conformance[scorer longest images-do-not-matter-to-each-other] FAILED" in done.stdout
-    assert "on 2 image(s) of 1 target token(s)" in done.stdout.lower()
-    assert "failures.py" not in done.stdout  # the message, not how the kit found out
-
-
-def test_without_a_test_file_pytest_checks_every_plugin_or_one(install, tmp_path):
-    install("right-dist", distributions.RIGHT)
-    install("other-dist", distributions.WITHOUT_EXAMPLE)
-    every = run(tmp_path, "--pyargs", "tokprune.testing.suite", "-k", "can-be-made or gives-an-example")
-    assert "test_conformance[right-dist scorer longest can-be-made] PASSED" in every.stdout, every.stdout
-    assert "test_conformance[other-dist adapter mine gives-an-example] FAILED" in every.stdout
-    one = run(tmp_path, "-p", "tokprune.testing.plugin", "--tokprune", "right-dist", "-k", "made or gives")
-    assert one.returncode == 0, one.stdout + one.stderr
-    assert "other-dist" not in one.stdout
-    assert "[right-dist selector best can-be-made] PASSED" in one.stdout
+    line, every, one = run(
+        tmp_path,
+        ["test_mine.py"],
+        ["--pyargs", "tokprune.testing.suite", "-k", "can-be-made or gives-an-example"],
+        ["-p", "tokprune.testing.plugin", "--tokprune", "right-dist", "-k", "made or gives"],
+    )
+    assert line[1] == "1", line[0]
+    assert "test_conformance[selector my-best follows-the-tokens] PASSED" in line[0]
+    assert "test_conformance[scorer my-longest images-do-not-matter-to-each-other] FAILED" in line[0]
+    assert "on 2 image(s) of 1 target token(s)" in line[0].lower()
+    assert "failures.py" not in line[0]  # the message, not how the kit found out
+    assert "test_conformance[right-dist scorer longest can-be-made] PASSED" in every[0], every[0]
+    assert "test_conformance[other-dist adapter mine gives-an-example] FAILED" in every[0]
+    assert one[1] == "0", one[0]
+    assert "other-dist" not in one[0]
+    assert "[right-dist selector best can-be-made] PASSED" in one[0]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from rich.progress import Progress
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 from tokprune import errors
 from tokprune.zoo.architecture import build_model
@@ -23,6 +24,7 @@ from tokprune.zoo.recipe.loop import Stage, run_stage
 from tokprune.zoo.recipe.pool import FIRST, build_pool
 from tokprune.zoo.recipe.settings import SMOKE, Settings
 from tokprune.zoo.scenes import COLOURS
+from tokprune.zoo.train import app
 
 
 def line(steps: int = 12) -> Stage:
@@ -124,15 +126,12 @@ def test_settings_guard_their_folder(tmp_path: Path) -> None:
 
 
 def test_the_whole_command_and_its_resumption(tmp_path: Path) -> None:
-    def train(out: Path) -> dict[str, object]:
-        command = [sys.executable, "-m", "tokprune.zoo.train", "--out", str(out), "--smoke", "--device", "cpu"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=240)
-        card: dict[str, object] = json.loads((out / "card.json").read_text())
-        return card
-
     out = tmp_path / "model"
-    card = train(out)
+    arguments = ["--out", str(out), "--smoke", "--device", "cpu"]
+    command = [sys.executable, "-m", "tokprune.zoo.train", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=environment, timeout=240)
+    card = json.loads((out / "card.json").read_text())
     assert card["command"] == "python -m tokprune.zoo.train --out FOLDER --seed 0 --smoke"
     weights = (out / "model.safetensors").read_bytes()
     # Interrupted before the last stage: encoder and language model are there, the Q-Former is lost.
@@ -140,7 +139,8 @@ def test_the_whole_command_and_its_resumption(tmp_path: Path) -> None:
     kept = {path.name: path.stat().st_mtime_ns for path in stages.glob("*.pt")}
     for path in stages.glob("connector-*.pt"):
         path.unlink()
-    train(out)
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 0, again.output
     assert (out / "model.safetensors").read_bytes() == weights
     for name in ("encoder.pt", "language.pt"):
         assert (stages / name).stat().st_mtime_ns == kept[name]

@@ -77,14 +77,13 @@ class DelegatedCut:
         undo.append(model.register_forward_hook(Hook(self._end), with_kwargs=True, always_call=True))
         undo.append(language_model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True))
         self.capture.install(undo)
-        shims = [
-            MethodShim(model, "generate", self._around_generate),
-            MethodShim(language_model, "generate", self._around_inner_generate),
-        ]
-        for shim in (*shims, self.bias):
-            if shim is not None:
-                shim.install()
-                undo.append(shim)
+        shims = [] if self.bias is None else [self.bias]
+        if hasattr(model, "generate"):  # else whoever generates does so with the language model, past the image
+            shims.append(MethodShim(model, "generate", self._around_generate))
+            shims.append(MethodShim(language_model, "generate", self._around_inner_generate))
+        for shim in shims:
+            shim.install()
+            undo.append(shim)
 
     def remove(self) -> None:
         """Take every hook and shim off the model; calling it again does nothing."""
@@ -101,7 +100,7 @@ class DelegatedCut:
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
         call = Call(placeholders=self.family.placeholders(self.model, ids, embeds), input_ids=ids)
         images = arguments.get(self.family.image_argument)
-        call.images = None if images is None else images.shape[0]
+        call.images = None if images is None else images.shape[:-3].numel()  # a video's frames count as images
         if call.placeholders is not None:
             call.counts = HostCopy(call.placeholders.sum(dim=1))
             if call.counts.here:
@@ -167,12 +166,10 @@ class DelegatedCut:
     def _find_prompt(self, call: Call, kwargs: dict[str, Any]) -> None:
         """The outer model was given no prompt and built one: the image tokens, then the beginning of text."""
         embeds: Tensor = kwargs["inputs_embeds"]
+        rows, length = embeds.shape[:2]
         call.input_ids = kwargs.get("input_ids")
-        if call.input_ids is not None:
-            call.placeholders = call.input_ids == self.family.image_token_id
-        else:
-            places = torch.arange(embeds.shape[1], device=embeds.device) < self.family.query_tokens
-            call.placeholders = places.expand(embeds.shape[:2])
+        call.placeholders = (torch.arange(length, device=embeds.device) < length - 1).expand(rows, length)
+        call.counts = HostCopy(torch.tensor([length - 1] * rows, device="cpu"))
 
     def _shorten(self, call: Call, kwargs: dict[str, Any], generating: bool) -> dict[str, Any]:
         kwargs, observed = self.prompt.shorten(call, kwargs, generating)

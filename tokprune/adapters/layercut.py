@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +60,10 @@ class LayerCut:
         self._refuse()
         self.encoder = module_at(model, family.encoder)
         self.reader = module_at(model, family.reader)
+        watcher = family.reader if family.sentinel is None else family.sentinel
+        self.sentinel = module_at(model, watcher)
         self.layers = [module_at(model, family.layers[place - 1]) for place in self.places]
-        watched = (family.encoder, family.reader, *(family.layers[place - 1] for place in self.places))
+        watched = (family.encoder, family.reader, watcher, *(family.layers[place - 1] for place in self.places))
         self.capture = Capture(self, model, self._sources(), watched=watched)
         self._undo: list[Any] = []
         try:
@@ -100,14 +102,18 @@ class LayerCut:
 
     def _install(self) -> None:
         undo = self._undo
-        undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
-        undo.append(self.encoder.register_forward_hook(Hook(self._end), always_call=True))
-        undo.append(self.reader.register_forward_pre_hook(Hook(self._on_reader)))
+        self._install_entry(undo)
+        undo.append(self.sentinel.register_forward_pre_hook(Hook(self._on_sentinel), prepend=True))
         self.capture.install(undo)
         for step, layer in enumerate(self.layers):
             # In front of other hooks: whoever records what the layer gives (transformers' `output_hidden_states`) gets
             # what goes on, whether it was there before or comes later.
             undo.append(layer.register_forward_hook(Hook(self._on_layer, step), prepend=True))
+
+    def _install_entry(self, undo: list[Any]) -> None:
+        """Put in place what begins and ends one encoding."""
+        undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
+        undo.append(self.encoder.register_forward_hook(Hook(self._end), always_call=True))
 
     def remove(self) -> None:
         """Take every hook off the model; calling it again does nothing."""
@@ -121,13 +127,17 @@ class LayerCut:
                 "gradient checkpointing in this release of transformers runs each layer's hooks again in backward, "
                 "where the tokens that were chosen are no longer known; switch it off, or install a newer transformers"
             )
+        if isinstance(kwargs.get("attention_mask"), Tensor):
+            refuse_mask("attention_mask")
         images = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 4]
-        size = self.family.patch_size
-        grid = (images[0].shape[2] // size, images[0].shape[3] // size) if images else None
-        enter_call(self, Encoding(grid=grid))
+        self._open(images[0] if images else None)
 
-    def _on_reader(self, reader: nn.Module, args: tuple[Any, ...]) -> None:
-        # An encoder that was put in the place of the hooked one runs no hook of ours; its reader still does.
+    def _open(self, images: Tensor | None) -> None:
+        """Begin the encoding of `images` `[image channel row column]`."""
+        enter_call(self, Encoding(grid=None if images is None else self.family.grid(self.encoder, images)))
+
+    def _on_sentinel(self, sentinel: nn.Module, args: tuple[Any, ...]) -> None:
+        # An encoder that was put in the place of the hooked one runs no hook of ours; what is called with it does.
         self.capture.verify()
 
     def _end(self, encoder: nn.Module, args: Any, output: Any) -> None:
@@ -206,3 +216,11 @@ class LayerCut:
             if call.sizes is not None:
                 sizes = torch.zeros_like(first, dtype=torch.float32).scatter(1, alive, call.sizes.to(first.device))
         return Observed(kept, first.shape[1] + self.family.protected, length, sizes, tuple(call.choices))
+
+
+def refuse_mask(name: str) -> NoReturn:
+    """Raise `UnsupportedCallError` for a mask of image tokens: it would hide others once some have left."""
+    raise UnsupportedCallError(
+        f"{name} hides tokens of the encoder by their places, and those change where tokens leave; leave it away, or "
+        "call handle.remove() first"
+    )

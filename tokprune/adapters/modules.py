@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -20,6 +20,22 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
         raise AdapterError(
             f"{type(model).__name__} has no module {path!r} ({error}); this adapter does not fit this version of it"
         ) from None
+
+
+def first_path(model: nn.Module, *paths: str) -> str:
+    """The first of `paths` at which `model` has a module: releases of a library name their modules differently."""
+    for path in paths[:-1]:
+        try:
+            model.get_submodule(path)
+        except AttributeError:
+            continue
+        return path
+    return paths[-1]
+
+
+def arguments_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of `module`, all by name."""
+    return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs}
 
 
 class MethodShim:

@@ -31,18 +31,19 @@ def shuffled(shuffle: Callable[[Tensor], Tensor], count: int) -> Tensor:
     return joined.reshape(-1, joined.shape[-1]).long()
 
 
-def blocks(side: int, merged: int) -> Tensor:
+def blocks(rows: int, columns: int, merged: int) -> Tensor:
     """Places `[token merged * merged]` where squares of `merged` by `merged` tokens become one.
 
     Args:
-        side: how many encoder tokens a row and a column have.
+        rows: how many rows of encoder tokens there are.
+        columns: how many encoder tokens a row has.
         merged: how many of them a square has along a side.
 
     Example:
-        >>> blocks(4, 2).tolist()
+        >>> blocks(4, 4, 2).tolist()
         [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
     """
-    grid = torch.arange(side * side).view(side // merged, merged, side // merged, merged)
+    grid = torch.arange(rows * columns).view(rows // merged, merged, columns // merged, merged)
     return grid.permute(0, 2, 1, 3).reshape(-1, merged * merged)
 
 

@@ -21,13 +21,15 @@ class AttentionSource:
         signal: the signal it belongs to ("cross_attention", ...).
         layer: index among the layers of that signal.
         modules: path of the projection module -> which parts it makes: "query", "key", or "query key value" for a
-            fused projection whose output is `[batch token 3 * head * dim]`, in that order.
+            fused projection whose output is `[batch token 3 * head * dim]`, in that order. A module behind the
+            projection may give the heads apart, `[batch head token dim]`.
         heads: number of attention heads.
         scale: factor on the dot products.
         candidates: which side is the target, as in `AttentionVotes`.
         protected: how many tokens at the front of the target's side are no candidates.
         leading: how many tokens at the front of a self-attention are the candidates, where others come behind them (a
             question that is read along): those vote too, unless they are padding. None if there are no others.
+        attention: path of the attention module, where its keyword arguments matter, too.
     """
 
     signal: str
@@ -38,6 +40,7 @@ class AttentionSource:
     candidates: Literal["query", "key"]
     protected: int = 0
     leading: int | None = None
+    attention: str | None = None
 
     @property
     def slot(self) -> tuple[str, int]:
@@ -50,8 +53,15 @@ class AttentionSource:
         return self.leading is not None
 
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
-        """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`."""
+        """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`.
+
+        An output whose heads are apart already (a norm behind the projection) is taken as it is.
+        """
+        if output.dim() == 4:
+            return {parts: output.detach()}
         names = parts.split()
+        if output.dim() == 4:  # heads apart already
+            return {names[0]: output.detach()}
         chunks = output.detach().chunk(len(names), dim=-1)
         return {
             name: chunk.reshape(*chunk.shape[:-1], self.heads, -1).transpose(1, 2)

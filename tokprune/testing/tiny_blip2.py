@@ -1,6 +1,6 @@
 """Tiny random BLIP-2 models whose attention is far from uniform, so that what they keep is not rounding noise.
 
-This module and `tiny_instructblip`, which takes its parts, are the only ones here that import transformers.
+This module and those that take its parts are the only ones here that import transformers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Blip2Config, Blip2ForConditionalGeneration, LlamaConfig, OPTConfig, T5Config
+from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Model, LlamaConfig, OPTConfig, T5Config
 
 IMAGE = 5
 """Id of the placeholder that each query token takes in a prompt."""
@@ -45,7 +45,17 @@ def tiny_blip2(kind: str = "opt", attention: str = "sdpa", seed: int = 0, shallo
     return build(Blip2ForConditionalGeneration, Blip2Config(**configuration(kind, shallow)), attention, seed)
 
 
-def build(model_class: Any, config: Any, attention: str, seed: int, **question: Tensor) -> Any:
+def tiny_blip2_model(kind: str = "opt") -> Any:
+    """The same as a `Blip2Model`, which has no `generate`.
+
+    Example:
+        >>> tuple(tiny_blip2_model()(**prompts()).logits.shape)
+        (2, 14, 99)
+    """
+    return build(Blip2Model, Blip2Config(**configuration(kind, False)), "sdpa", 0)
+
+
+def build(model_class: Any, config: Any, attention: str, seed: int, **question: Any) -> Any:
     """A model with random weights and spread attention; `question` is what its Q-Former reads beside the image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -136,7 +146,7 @@ def randomise(model: Any, seed: int) -> None:
 
 
 @torch.no_grad()
-def _spread_attention(model: Any, question: dict[str, Tensor]) -> None:
+def _spread_attention(model: Any, question: dict[str, Any]) -> None:
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(99))
     size = model.config.vision_config.hidden_size
     for name in attentions(model):
@@ -166,14 +176,14 @@ def candidates(name: str) -> int:
 
 
 @torch.no_grad()
-def attention_logits(model: Any, name: str, images: Tensor, **question: Tensor) -> Tensor:
+def attention_logits(model: Any, name: str, images: Tensor, **question: Any) -> Tensor:
     """The logits `[batch head query key]` of one attention module for its candidates, from what enters it."""
     module, entered = model.get_submodule(name), dict[str, Any]()
     hook = module.register_forward_pre_hook(
         lambda _, args, kwargs: entered.update(kwargs, hidden_states=kwargs.get("hidden_states", (*args, None)[0])),
         with_kwargs=True,
     )
-    model.get_image_features(images, **question)
+    _look(model, images, question)
     hook.remove()
     own, other = entered["hidden_states"], entered.get("encoder_hidden_states")
     if hasattr(module, "qkv"):
@@ -185,6 +195,18 @@ def attention_logits(model: Any, name: str, images: Tensor, **question: Tensor) 
         key = key[:, :, :QUERIES]  # a question's tokens are no candidates
     logits: Tensor = query @ key.transpose(2, 3) * 8**-0.5
     return logits
+
+
+def _look(model: Any, images: Tensor, question: dict[str, Any]) -> None:
+    """Run what comes in front of the language model, or of what takes its place."""
+    if hasattr(model, "get_video_features"):
+        model.get_video_features(images[:, None], **question)
+    elif hasattr(model, "get_qformer_features"):
+        model.get_qformer_features(images)
+    elif hasattr(model, "get_image_features"):
+        model.get_image_features(images, **question)
+    else:
+        model(images, **question)
 
 
 def prompts(

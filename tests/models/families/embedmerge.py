@@ -154,7 +154,6 @@ FAMILIES = [
         tiny_embed.tiny_mistral3,
         lambda: prompts([[16], [8]], shapes((16, 16), (8, 16))),
         (16, 8),
-        scorers=VECTORS,
         several={"two images in a row": lambda: prompts([[16, 8], [16]], shapes((16, 16), (16, 8), (16, 16)))},
     ),
 ]

@@ -23,4 +23,4 @@ class Blip2(QFormerAdapter):
 
     name: ClassVar[str] = "blip2"
     module: ClassVar[str] = "transformers.models.blip_2.modeling_blip_2"
-    model: ClassVar[str] = "Blip2ForConditionalGeneration"
+    models: ClassVar[tuple[str, ...]] = ("Blip2ForConditionalGeneration", "Blip2Model")

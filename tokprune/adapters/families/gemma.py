@@ -68,4 +68,5 @@ class Gemma3(EmbedMergeAdapter):
     def places(self, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]) -> list[Tensor]:
         """Of which of the encoder's tokens each image's tokens are made."""
         projector: Any = base.get_submodule("multi_modal_projector")
-        return every_image_alike(blocks(projector.patches_per_image, projector.kernel_size), len(counts))
+        side = projector.patches_per_image
+        return every_image_alike(blocks(side, side, projector.kernel_size), len(counts))

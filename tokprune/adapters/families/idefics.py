@@ -1,114 +1,67 @@
-"""Idefics2, Idefics3 and SmolVLM: images in tiles, resampled or shuffled into fewer tokens."""
+"""Idefics, the first one: gated cross-attention in front of Llama's layers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
-from tokprune.adapters.embedfamily import EmbedFamily
-from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.packing import every_image_alike, shuffled
-from tokprune.adapters.resampler import ResamplerSource
-from tokprune.adapters.towers import tower_attention
-
-_ARGUMENTS = ("pixel_values", "pixel_attention_mask")
+from tokprune.adapters.crossing import CrossFamily, Crossing
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
+from tokprune.adapters.sources import AttentionSource
 
 
 @dataclass(frozen=True)
-class Idefics2(EmbedMergeAdapter):
-    """Idefics2: the resampler's query tokens leave in front of the language model.
+class Idefics(CrossAttentionAdapter):
+    """Idefics, the first one, with or without its perceiver resampler: image tokens leave in front of the decoder.
 
-    Every tile of an image counts as an image. Signals of target "image": `tokens` (the resampler's output, as the
-    language model gets it), `cross_attention` (the encoder's tokens vote for query tokens in the resampler's layers,
-    padding left out; what query tokens give each other there is no vote) and `text`.
+    Signals of target "image" without a resampler: `tokens` (the encoder's output), `encoder_attention` and
+    `self_attention` (image tokens and [CLS] vote for image tokens, layer by layer), `grid` and `cross_attention` (text
+    tokens that see an image vote for its tokens). [CLS] is protected. With a resampler its latents are the image
+    tokens, of which none is protected: `tokens` and `cross_attention`.
+
+    Embeddings of images that were computed earlier are refused, unless this model computed them as it is now.
     """
 
-    name: ClassVar[str] = "idefics2"
-    module: ClassVar[str] = "transformers.models.idefics2.modeling_idefics2"
-    model: ClassVar[str] = "Idefics2ForConditionalGeneration"
+    name: ClassVar[str] = "idefics"
+    models: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "transformers.models.idefics.modeling_idefics": ("IdeficsForVisionText2Text",)
+    }
 
-    def family(self, model: Any) -> EmbedFamily:
-        """Module paths and sizes of one model."""
-        config, resampler = model.config, model.config.perceiver_config
-        path = "model.connector.perceiver_resampler"
-        sources = [
-            ResamplerSource(
-                "cross_attention",
-                index,
-                (
-                    (f"{path}.layers.{index}.self_attn.q_proj", "query"),
-                    (f"{path}.layers.{index}.self_attn.k_proj", "key"),
-                ),
-                resampler.resampler_n_heads,
-                resampler.resampler_head_dim**-0.5,
-                candidates="query",
-                key_heads=resampler.num_key_value_heads,
+    def family(self, model: nn.Module) -> CrossFamily:
+        """Where the parts of `model` are."""
+        outer: Any = model
+        config, vision = outer.config, outer.config.vision_config
+        projections = ("q_layer_norm", "k_layer_norm") if config.qk_layer_norms else ("q_proj", "k_proj")
+        heads, crossings = config.num_attention_heads, []
+        for index in range(len(outer.model.gated_cross_attn_layers)):
+            path = f"model.gated_cross_attn_layers.{index}.cross_attn"
+            modules = tuple((f"{path}.{name}", part) for name, part in zip(projections, ("query", "key"), strict=True))
+            source = AttentionSource(
+                "cross_attention", index, modules, heads, (config.hidden_size // heads) ** -0.5, "key"
             )
-            for index in range(resampler.resampler_depth)
-        ]
-        return EmbedFamily(
-            name=self.name,
-            image_token_id=config.image_token_id,
-            arguments=_ARGUMENTS,
-            sources={"cross_attention": sources},
-            language_model="model.text_model",
-            tokens_per_image=resampler.resampler_n_latents,
-            padded=(path, "attention_mask"),
+            crossings.append(Crossing(path, "key_value_states", "attention_mask", source))
+        common: dict[str, Any] = {
+            "name": self.name,
+            "decoder": "model",
+            "crossings": crossings,
+            "images": "image_attention_mask",
+        }
+        if config.use_resampler:
+            return CrossFamily(**common, encoder="model.perceiver_resampler", given=("perceiver_embeddings",))
+        return CrossFamily(
+            **common,
+            encoder="model.vision_model",
+            given=("image_encoder_embeddings",),
+            attention=encoder_attention(
+                "model.vision_model.encoder.layers.{}.self_attn",
+                vision.num_hidden_layers,
+                vision.num_attention_heads,
+                vision.embed_dim,
+                {"q_proj": "query", "k_proj": "key"},
+            ),
+            protected=1,
+            patch_size=vision.patch_size,
         )
-
-
-class ShuffledTilesAdapter(EmbedMergeAdapter):
-    """Image tokens, each made of a square of encoder tokens, leave in front of the language model."""
-
-    def family(self, model: Any) -> EmbedFamily:
-        """Module paths and sizes of one model."""
-        config, vision = model.config, model.config.vision_config
-        side = vision.image_size // vision.patch_size // config.scale_factor
-        path = "model.vision_model"
-        return EmbedFamily(
-            name=self.name,
-            image_token_id=config.image_token_id,
-            arguments=_ARGUMENTS,
-            sources=tower_attention(model, path, vision, vision.num_hidden_layers, 0, padded=True),
-            language_model="model.text_model",
-            tokens_per_image=side * side,
-            places=self.places,
-            padded=(path, "patch_attention_mask"),
-            grid=(side, side),
-        )
-
-    def places(self, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]) -> list[Tensor]:
-        """Of which of the encoder's tokens each image's tokens are made."""
-        connector: Any = base.get_submodule("connector")
-        factor = connector.scale_factor
-        block = shuffled(lambda index: connector.pixel_shuffle(index, factor), counts[0] * factor**2)
-        return every_image_alike(block, len(counts))
-
-
-@dataclass(frozen=True)
-class Idefics3(ShuffledTilesAdapter):
-    """Idefics3: image tokens leave in front of the language model.
-
-    Every tile of an image counts as an image. Signals of target "image": `tokens` (the connector's output, as the
-    language model gets it), `encoder_attention` (the encoder's tokens vote for each other; a token gets the votes for
-    all encoder tokens that it is made of; padding neither votes nor gets votes), `text` and `grid`.
-    """
-
-    name: ClassVar[str] = "idefics3"
-    module: ClassVar[str] = "transformers.models.idefics3.modeling_idefics3"
-    model: ClassVar[str] = "Idefics3ForConditionalGeneration"
-
-
-@dataclass(frozen=True)
-class SmolVlm(ShuffledTilesAdapter):
-    """SmolVLM: image tokens leave in front of the language model.
-
-    Tiles and signals are those of Idefics3.
-    """
-
-    name: ClassVar[str] = "smolvlm"
-    module: ClassVar[str] = "transformers.models.smolvlm.modeling_smolvlm"
-    model: ClassVar[str] = "SmolVLMForConditionalGeneration"

@@ -22,5 +22,5 @@ class InstructBlip(QFormerAdapter):
 
     name: ClassVar[str] = "instructblip"
     module: ClassVar[str] = "transformers.models.instructblip.modeling_instructblip"
-    model: ClassVar[str] = "InstructBlipForConditionalGeneration"
+    models: ClassVar[tuple[str, ...]] = ("InstructBlipForConditionalGeneration",)
     asks: ClassVar[bool] = True

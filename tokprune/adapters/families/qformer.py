@@ -1,9 +1,9 @@
-"""Models built like BLIP-2: an image encoder, a Q-Former whose query tokens read it, and a language model."""
+"""Models built like BLIP-2: an image encoder, a Q-Former whose query tokens read it, and a reader of those."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
@@ -25,34 +25,55 @@ class QFormerAdapter:
 
     name: ClassVar[str]
     module: ClassVar[str]
-    """The module of transformers that defines the model."""
-    model: ClassVar[str]
-    """The model's class."""
+    """The module of transformers that defines the models."""
+    models: ClassVar[tuple[str, ...]]
+    """The models' classes, those that the module of the installed release has."""
+    signals: ClassVar[tuple[str, ...]] = QUERY_SIGNALS
+    """What is observed of the query tokens."""
     asks: ClassVar[bool] = False
     """Whether the Q-Former reads the question too, beside its query tokens."""
 
     def matches(self, model: nn.Module) -> bool:
-        """Whether `model` is of the class that the adapter is for."""
+        """Whether `model` is of a class that the adapter is for."""
         # A model of a library that was never imported cannot exist, so there is no need to import it here.
         module = sys.modules.get(self.module)
-        return module is not None and isinstance(model, getattr(module, self.model))
+        return any(isinstance(model, getattr(module, name, ())) for name in self.models)
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Targets and their signals."""
-        return {"query": QUERY_SIGNALS, "image": ENCODER_SIGNALS}
+        return {"query": self.signals, "image": ENCODER_SIGNALS}
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
-        """Cut the query tokens where the language model takes over, the image tokens between the encoder's layers."""
+        """Cut the query tokens where their reader takes over, the image tokens between the encoder's layers."""
         if cut.target == "image":
             return LayerCut(model, encoder_family(model, self.name), cut, done, owner)
         if cut.target == "query":
-            return DelegatedCut(model, query_family(model, self.name, self.asks), cut, done, owner)
+            return self.attach_query(model, cut, done, owner)
         raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'query', 'image'")
+
+    def attach_query(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
+        """Cut the query tokens where the language model takes over."""
+        return DelegatedCut(model, query_family(model, self.name, self.asks), cut, done, owner)
 
 
 def query_family(model: nn.Module, name: str, asks: bool) -> DelegatedFamily:
     """Module paths and sizes of one model; `asks` if its Q-Former reads the question too."""
     config: Any = model.config
+    video = getattr(config, "video_token_id", None)
+    return DelegatedFamily(
+        name=name,
+        sources=query_sources(config, asks),
+        vectors="language_projection",
+        language_model="language_model",
+        query_tokens=config.num_query_tokens,
+        image_argument="pixel_values",
+        image_token_id=config.image_token_id if video is None else video,
+        padded="qformer" if asks else None,
+    )
+
+
+def query_sources(config: Any, asks: bool) -> Mapping[str, Sequence[AttentionSource]]:
+    """Signal -> the attention layers that vote for query tokens; `asks` if others stand behind those."""
     qformer, vision = config.qformer_config, config.vision_config
     heads = qformer.num_attention_heads
     scale = (qformer.hidden_size // heads) ** -0.5
@@ -84,20 +105,11 @@ def query_family(model: nn.Module, name: str, asks: bool) -> DelegatedFamily:
         )
         for index in range(qformer.num_hidden_layers)
     ]
-    return DelegatedFamily(
-        name=name,
-        sources={
-            "cross_attention": cross_attention,
-            "self_attention": self_attention,
-            "encoder_attention": _encoder_attention(vision),
-        },
-        vectors="language_projection",
-        language_model="language_model",
-        query_tokens=config.num_query_tokens,
-        image_argument="pixel_values",
-        image_token_id=config.image_token_id,
-        padded="qformer" if asks else None,
-    )
+    return {
+        "cross_attention": cross_attention,
+        "self_attention": self_attention,
+        "encoder_attention": _encoder_attention(vision),
+    }
 
 
 def encoder_family(model: nn.Module, name: str) -> EncoderFamily:

@@ -1,0 +1,138 @@
+"""timm's VisionTransformer: image tokens leave between its blocks."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import leave_call
+from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut, refuse_mask
+from tokprune.adapters.modules import MethodShim
+from tokprune.adapters.sources import AttentionSource
+from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.interfaces import Attachment, Cut, Observed
+
+
+@dataclass(frozen=True)
+class TimmVit:
+    """timm's `VisionTransformer` (ViT, DeiT, CLIP's, SigLIP's, DINOv2's ...): image tokens leave between its blocks.
+
+    Signals of target "image", all taken where the encoder is cut: `tokens` (the block's output), `encoder_attention`
+    and `self_attention` (all tokens vote for image tokens, in the blocks since the last cut) and `grid`. [CLS],
+    registers and the distillation token are protected: they always stay, and vote first, [CLS] in front.
+
+    `forward_features` has only the tokens that stayed, and pooling is over those. Refused: reduction "mask" and
+    selectors that keep different numbers; and calls with an attention mask, with gradient checkpointing, with patch
+    dropout while training, and `forward_intermediates` that lays the tokens out as a picture again (so feature
+    extraction with `features_only`; as sequences, `output_fmt="NLC"`, they come, shorter behind the cut). Only blocks
+    with timm's usual `Attention` are known.
+    """
+
+    name: ClassVar[str] = "timm-vit"
+
+    def matches(self, model: nn.Module) -> bool:
+        """Whether `model` is a `VisionTransformer` of timm whose blocks all have the usual attention."""
+        # A model of a library that was never imported cannot exist, so there is no need to import it here.
+        timm = sys.modules.get("timm.models.vision_transformer")
+        if timm is None or not isinstance(model, timm.VisionTransformer):
+            return False
+        return all(type(getattr(block, "attn", None)) is timm.Attention for block in model.blocks)
+
+    def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
+        """Its one target and the signals."""
+        return {"image": ENCODER_SIGNALS}
+
+    def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
+        """Cut the image tokens between the blocks."""
+        if cut.target != "image":
+            raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: 'image'")
+        return TimmCut(model, _family(model, self.name), cut, done, owner)
+
+
+def _family(model: Any, name: str) -> EncoderFamily:
+    # The norms of queries and keys are called even where they do nothing, with fused attention and without.
+    attention = [
+        AttentionSource(
+            "encoder_attention",
+            index,
+            ((f"blocks.{index}.attn.q_norm", "query"), (f"blocks.{index}.attn.k_norm", "key")),
+            block.attn.num_heads,
+            block.attn.scale,
+            candidates="key",
+        )
+        for index, block in enumerate(model.blocks)
+    ]
+    return TimmFamily(
+        name=name,
+        encoder="",
+        layers=[f"blocks.{index}" for index in range(len(model.blocks))],
+        attention=attention,
+        protected=model.num_prefix_tokens,
+        patch_size=0,
+        reader="norm",
+    )
+
+
+class TimmFamily(EncoderFamily):
+    """A `VisionTransformer`, which knows itself how many tokens an image has."""
+
+    def grid(self, encoder: nn.Module, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of the image tokens of `images` `[image channel row column]`."""
+        timm: Any = encoder
+        rows, columns = timm.patch_embed.dynamic_feat_size(images.shape[2:])
+        return rows, columns
+
+
+class TimmCut(LayerCut):
+    """A cut between the blocks of a `VisionTransformer`, which is as often called by its methods as as a whole."""
+
+    def _install_entry(self, undo: list[Any]) -> None:
+        for name, around in (("forward_features", self._around), ("forward_intermediates", self._around_intermediates)):
+            shim = MethodShim(self.encoder, name, around)
+            shim.install()
+            undo.append(shim)
+
+    def _around(self, original: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        encoder: Any = self.encoder
+        self.capture.verify()
+        asked = _asked(original, x, *args, **kwargs)
+        for name in ("attn_mask", "is_causal"):
+            if asked.get(name) is not None and asked[name] is not False:
+                refuse_mask(name)
+        if encoder.grad_checkpointing and torch.is_grad_enabled():
+            raise UnsupportedCallError(
+                "gradient checkpointing in timm runs each block's hooks again in backward, where the tokens that were "
+                "chosen are no longer known; call model.set_grad_checkpointing(False)"
+            )
+        if encoder.training and not isinstance(encoder.patch_drop, nn.Identity):
+            raise UnsupportedCallError(
+                "patch dropout takes tokens away at random before any are chosen, so the report could not say which "
+                "stayed; call model.eval(), or set model.patch_drop = torch.nn.Identity()"
+            )
+        self._open(x)
+        try:
+            return original(x, *args, **kwargs)
+        finally:
+            leave_call(self)
+
+    def _around_intermediates(self, original: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if _asked(original, x, *args, **kwargs)["output_fmt"] != "NLC":
+            raise UnsupportedCallError(
+                "forward_intermediates lays the tokens out as a picture (output_fmt='NCHW'), and behind the cut some "
+                "are missing from it; ask for output_fmt='NLC', or call handle.remove() first"
+            )
+        return self._around(original, x, *args, **kwargs)
+
+
+def _asked(method: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call by name, those that were not given included."""
+    bound = inspect.signature(method).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.arguments

@@ -1,0 +1,167 @@
+"""Cut target tokens in front of the heads that read them, where no language model does.
+
+A head takes any number of tokens and makes one answer of them (the highest, the mean), so the fewer are all it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.hooks import Hook
+from tokprune.adapters.modules import module_at
+from tokprune.adapters.sources import AttentionSource
+from tokprune.errors import AdapterError
+from tokprune.functional import kept_index
+from tokprune.interfaces import Cut, Observed
+from tokprune.keep import keep_count
+from tokprune.layers import layer_indices
+from tokprune.signal import ATTENTION_NAMES, Signal
+
+
+@dataclass(frozen=True, eq=False)
+class HeadFamily:
+    """A model whose query tokens go from a Q-Former straight into heads.
+
+    Args:
+        name: name of the adapter, for messages.
+        sources: signal -> all its attention layers, in order.
+        reads: path of the module that makes the query tokens; given `encoder_hidden_states` it reads an image, else a
+            text.
+        heads: paths of the modules that take query tokens `[image token dim]`; which of them runs is up to the call.
+        tokens: number of query tokens of each image; what stands behind them is no target.
+        padded: as in `DelegatedFamily`.
+    """
+
+    name: str
+    sources: Mapping[str, Sequence[AttentionSource]]
+    reads: str
+    heads: Sequence[str]
+    tokens: int
+    padded: str | None = None
+
+
+@dataclass(kw_only=True)
+class HeadCall(Observation):
+    """One call of a model whose query tokens go into a head."""
+
+    kept: Tensor | None = None
+    signal: Signal | None = None
+
+
+class HeadCut:
+    """A cut of the query tokens on one model of a `HeadFamily`."""
+
+    def __init__(
+        self, model: nn.Module, family: HeadFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
+    ) -> None:
+        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        self._refuse()
+        self.former = module_at(model, family.reads)
+        self.heads = [module_at(model, path) for path in family.heads]
+        sources = [
+            family.sources[name][index]
+            for name in ATTENTION_NAMES
+            if name in cut.needs
+            for index in layer_indices(cut.needs[name], len(family.sources[name]))
+        ]
+        watched = (family.reads, *family.heads)
+        self.capture = Capture(self, model, sources, watched=watched, padded=family.padded)
+        self._undo: list[Any] = []
+        try:
+            self._install()
+        except BaseException:
+            self.remove()
+            raise
+
+    @property
+    def reader(self) -> nn.Module:
+        """The heads."""
+        return nn.ModuleList(self.heads)
+
+    def _refuse(self) -> None:
+        where = f"adapter {self.family.name!r} target {self.cut.target!r}"
+        if self.cut.after is not None:
+            raise AdapterError(
+                f"{where} is cut behind the encoder, so after={self.cut.after!r} means nothing here; leave it away, or "
+                "choose target 'image'"
+            )
+        if not self.cut.reduction.removes:
+            raise AdapterError(
+                f"{where}: reduction {self.cut.reduction!r} hides tokens from attention, and the heads have none; use "
+                "'prune' or 'merge'"
+            )
+        if self.cut.keep is None:
+            raise AdapterError(
+                f"{where}: the selector may keep different numbers of tokens for the images of a batch, and the heads "
+                "have no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
+            )
+
+    def _install(self) -> None:
+        undo = self._undo
+        undo.append(self.model.register_forward_pre_hook(Hook(self._begin), prepend=True))
+        undo.append(self.model.register_forward_hook(Hook(self._end), always_call=True))
+        self.capture.install(undo)
+        undo.append(self.former.register_forward_hook(Hook(self._on_tokens), with_kwargs=True))
+        for head in self.heads:
+            undo.append(head.register_forward_pre_hook(Hook(self._on_head)))
+
+    def remove(self) -> None:
+        """Take every hook off the model; calling it again does nothing."""
+        while self._undo:
+            self._undo.pop().remove()
+
+    def _begin(self, model: nn.Module, args: tuple[Any, ...]) -> None:
+        self.capture.verify()
+        enter_call(self, HeadCall())
+
+    def _end(self, model: nn.Module, args: Any, output: Any) -> None:
+        leave_call(self)
+
+    def _on_tokens(self, former: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        call = current_call(self)
+        if call is None or call.done or kwargs.get("encoder_hidden_states") is None:
+            return
+        tokens: Tensor = output[0][:, : self.family.tokens]
+        call.signal = self._signal(call, tokens)
+        call.kept = self.cut.choose(call.signal)
+        call.done = True  # a text that is read by the same layers has no vote
+        call.votes.clear()
+
+    def _on_head(self, head: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        call = current_call(self)
+        if call is None or call.kept is None:
+            return None
+        tokens: Tensor = args[0]
+        kept, sizes = call.kept.to(tokens.device), None
+        before = tokens.shape[1]
+        count = keep_count(self.cut.keep or 1.0, before)
+        if count < before:
+            if self.cut.reduction.reads_tokens:
+                extra = call.signal.pick(getattr(self.cut.reduction, "wants", ()))
+                tokens, sizes = self.cut.reduction(tokens, kept, **extra)
+            rows = kept_index(kept, count)[..., None].expand(-1, -1, tokens.shape[-1])
+            tokens = tokens.gather(1, rows)
+        self.done(Observed(call.kept, before, tokens.shape[1], sizes))
+        call.kept = None
+        return (tokens, *args[1:])
+
+    def _signal(self, call: HeadCall, tokens: Tensor) -> Signal:
+        sources = self.family.sources
+        found: dict[str, Any] = {
+            name: self.capture.layer_votes(call, name, range(len(sources[name])))
+            for name in ATTENTION_NAMES
+            if name in self.cut.needs
+        }
+        if "tokens" in self.cut.needs:
+            found["tokens"] = tokens.detach()
+        return Signal(
+            **found,
+            shape=(tokens.shape[0], tokens.shape[1]),
+            source=f"adapter {self.family.name!r} target {self.cut.target!r}",
+        )
