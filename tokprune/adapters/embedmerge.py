@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.compat import encodes_before_expanding, inferred_mask, shift_length_limits
+from tokprune.adapters.compat import encodes_before_expanding, inferred_mask, mixes_up_images, shift_length_limits
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.embedrefusals import refuse_call, refuse_cut
 from tokprune.adapters.features import Features
@@ -26,6 +26,8 @@ from tokprune.adapters.imagesignal import ImageSignals
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
 from tokprune.adapters.rotary import RotaryPositions
+from tokprune.adapters.shortened import refuse_longer_prompt, remember_shortened
+from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES
@@ -90,6 +92,7 @@ class EmbedMergeCut:
         outer: Any = model
         arguments = named_arguments(outer.forward, args, kwargs)
         if not self._has_images(arguments):
+            refuse_longer_prompt(arguments, generating=False)
             return None
         return (), self._open(arguments, generating=False)
 
@@ -97,10 +100,13 @@ class EmbedMergeCut:
         call = current_call(self)
         if call is not None and not call.generating:
             leave_call(self)
+            if call.rows is not None:
+                remember_shortened(output)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arguments = named_arguments(original, args, kwargs)
         if current_call(self) is not None or not self._has_images(arguments):
+            refuse_longer_prompt(arguments, generating=True)
             return original(*args, **kwargs)
         if arguments.get("input_ids") is None:
             arguments["input_ids"] = arguments.pop("inputs", None)
@@ -112,7 +118,9 @@ class EmbedMergeCut:
                 return original(**arguments)
             dropped = call.rows.before - call.rows.length
             arguments = shift_length_limits(arguments, getattr(self.model, "generation_config", None), dropped)
-            return put_prompt_back(original(**arguments), call.input_ids, call.rows.length)
+            output = original(**arguments)
+            remember_shortened(output)
+            return put_prompt_back(output, call.input_ids, call.rows.length)
         finally:
             leave_call(self)
 
@@ -159,6 +167,11 @@ class EmbedMergeCut:
         features = call.features if call.kept is None else call.kept
         pixels = named_arguments(original, args, kwargs)[self.family.arguments[0]]
         times = len(pixels) // call.encoded
+        if times > 1 and mixes_up_images(self.model, call.encoded, call.rows_of_images or []):
+            raise UnsupportedCallError(
+                "several images in a row of the prompt, with beams or several samples: this release of transformers "
+                "gives rows each other's images; install 5.20 or newer, or generate without"
+            )
         if times > 1:  # `generate` expanded the images for beams or samples; row by row, as it does with the prompt
             rows = call.rows_of_images or []
             features = features.ordered(
