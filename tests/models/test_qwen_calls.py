@@ -62,7 +62,7 @@ def test_videos_are_left_alone(model, name, rows):
         assert_same(logits(model, inputs), expected)
     assert torch.equal(handle.report.kept, kept)
     if rows == VIDEOS["behind the image"]:
-        for mode in ({"do_sample": False}, {"num_beams": 2}):
+        for mode in ({"do_sample": False}, {"num_beams": 2}, {"do_sample": False, "use_cache": False}):
             new = oracle_new_tokens(model, inputs, kept, {"max_new_tokens": 5, **mode})
             with tokprune.apply(model, **keeping(kept)):
                 assert torch.equal(generate(model, inputs, **mode), new)

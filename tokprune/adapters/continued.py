@@ -63,21 +63,32 @@ class Continuations:
         prompt: Shortened = self._known.recall(cache)
         if prompt.gapped and arguments.get("position_ids") is None:
             raise UnsupportedCallError(
-                "past_key_values hold a prompt whose tokens kept their positions, and the model would count on from how "
-                "many they are; pass position_ids, or use positions='compact'"
+                "past_key_values hold a prompt whose tokens kept their positions, and the model would count on from "
+                "their number; pass position_ids, or use positions='compact'"
             )
         return prompt
 
 
 def masked_anew(prompt: Shortened, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a forward whose mask, if it covers the whole prompt, covers what the cache holds instead."""
+    """Arguments of a forward whose mask, if it covers the whole prompt, covers what the cache holds instead.
+
+    Raises:
+        UnsupportedCallError: it covers something else.
+    """
     mask = arguments.get("attention_mask")
     given = arguments.get("input_ids")
     given = arguments.get("inputs_embeds") if given is None else given
     if not isinstance(mask, Tensor) or mask.dim() != 2 or given is None:
         return arguments
-    whole = arguments["past_key_values"].get_seq_length() + prompt.dropped + given.shape[1]
-    return {**arguments, "attention_mask": prompt.without(mask)} if mask.shape[1] == whole else arguments
+    total = arguments["past_key_values"].get_seq_length() + given.shape[1]
+    if mask.shape[1] == total:
+        return arguments
+    if mask.shape[1] != total + prompt.dropped:
+        raise UnsupportedCallError(
+            f"past_key_values hold a prompt from which {prompt.dropped} tokens were dropped: expected attention_mask "
+            f"[row {total}], or [row {total + prompt.dropped}] as for the whole prompt, got {tuple(mask.shape)}"
+        )
+    return {**arguments, "attention_mask": prompt.without(mask)}
 
 
 def whole_prompt_shortened(prompt: Shortened, arguments: dict[str, Any]) -> dict[str, Any]:
