@@ -24,6 +24,8 @@ INSTALLED := build/plugins
 
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
+COMMA := ,
+PLUGIN_NAMES := $(subst $(SPACE),$(COMMA),$(patsubst plugins/tokprune-%/,%,$(PLUGINS)))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-plugins test-old lint docs pages clean
@@ -68,9 +70,8 @@ $(INSTALLED)/stamp: $(wildcard plugins/*/pyproject.toml plugins/*/tokprune_*/*) 
 	@touch $@
 
 test-plugins: $(INSTALLED)/stamp
-	@for plugin in $(PLUGINS); do echo "-- $$plugin"; \
-	  PYTHONPATH=$(INSTALLED) TOKPRUNE_STRICT_PLUGINS=1 OMP_NUM_THREADS=1 \
-	    $(BIN)/python -m pytest -n $(TEST_WORKERS) $$plugin || exit 1; done
+	PYTHONPATH=$(INSTALLED) TOKPRUNE_PLUGINS=$(PLUGIN_NAMES) TOKPRUNE_STRICT_PLUGINS=1 OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist=worksteal $(PLUGINS)
 
 # transformers does not bring torch along, so a folder in front of the environment's own packages is enough.
 $(OLD)/transformers/__init__.py:

@@ -78,12 +78,19 @@ def test_queries_and_keys_may_differ_in_dtype(fused, candidates):
 
 
 @either_side
-@pytest.mark.parametrize("sizes", [(2, 2, 20, 40, 8), (1, 1, 70, 40, 8), (1, 1, 3, 1030, 4)])
-def test_voters_have_weights(fused, candidates, sizes):
+@pytest.mark.parametrize(
+    ("sizes", "dtype"),
+    [
+        ((2, 2, 20, 40, 8), torch.float32),
+        ((2, 1, 9, 18, 8), torch.float64),
+        ((1, 1, 70, 40, 8), torch.float32),
+        ((1, 1, 3, 1030, 4), torch.float32),
+    ],
+)
+def test_voters_have_weights(fused, candidates, sizes, dtype):
     query, key = layer(*sizes)
-    for dtype in (torch.float32, torch.float64):
-        weights = torch.rand(voters(query, key, candidates), dtype=dtype)
-        check(fused, query, key, 0.5, candidates=candidates, weights=weights)
+    weights = torch.rand(voters(query, key, candidates), dtype=dtype)
+    check(fused, query, key, 0.5, candidates=candidates, weights=weights)
 
 
 def bool_mask(*shape):
@@ -141,8 +148,8 @@ def test_others_behind_the_candidates_vote_unless_they_are_padding(fused, candid
 @either_side
 @pytest.mark.parametrize("key_heads", [1, 2])
 def test_heads_may_share_keys_and_images_queries(fused, candidates, key_heads):
-    check(fused, draw(1, 4, 5, 8), draw(3, key_heads, 7, 8, seed=1), 0.5, candidates=candidates)
-    check(fused, draw(3, 4, 5, 8), draw(1, key_heads, 7, 8, seed=1), 0.5, candidates=candidates)
+    check(fused, draw(1, 4, 5, 8), draw(2, key_heads, 7, 8, seed=1), 0.5, candidates=candidates)
+    check(fused, draw(2, 4, 5, 8), draw(1, key_heads, 7, 8, seed=1), 0.5, candidates=candidates)
 
 
 @either_side
