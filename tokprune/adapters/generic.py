@@ -9,9 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from tokprune.adapters.crossing import CrossFamily
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.embedmerge import EmbedMergeCut
 from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.encoderoutput import EncoderOutputCut
 from tokprune.adapters.layercut import LayerCut
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.paths import missing
@@ -20,7 +22,7 @@ from tokprune.after import layers_before
 from tokprune.errors import AdapterError, InvalidValueError
 from tokprune.interfaces import Attachment, Cut, Observed
 
-_READERS = {"layers": "", "embed_merge": "model.language_model"}
+_READERS = {"layers": "", "encoder_output": "", "embed_merge": "model.language_model"}
 """Seam -> the usual path of the module that reads what is left."""
 
 
@@ -40,23 +42,25 @@ class GenericAdapter:
         qkv: path of fused projections, in place of `q` and `k`.
         layers: path of the layers, in place of any projections: then there is no attention to vote by.
         heads: number of attention heads.
-        seam: where tokens leave: "layers" (between two layers of the encoder), or "embed_merge" (in front of a model
-            that puts the features of `get_image_features` in place of placeholders in the prompt).
+        seam: where tokens leave: "layers" (between two layers of the encoder), "encoder_output" (in front of a decoder
+            that cross-attends to what the encoder gives, and takes its masks from its shape), or "embed_merge" (in front
+            of a model that puts the features of `get_image_features` in place of placeholders in the prompt).
         target: what the tokens are called: "image", "audio".
         protected: tokens in front of the encoder's others ([CLS], registers) that always stay, or never come out.
         scale: factor on the dot products; None for one over the root of a head's width.
         reader: path of the module that reads the shorter sequence. None: for "layers" the encoder's last layer, which
-            is enough unless tokens leave behind that; for "embed_merge" "model.language_model".
-        patch_size: for "layers": pixels per image token along a side; None if the tokens form no grid.
+            is enough unless tokens leave behind that; for "embed_merge" "model.language_model"; "encoder_output" needs
+            it: the decoder.
+        patch_size: not for "embed_merge": pixels per image token along a side; None if the tokens form no grid.
         base: for "embed_merge": path of the module that has `get_image_features` and merges what it gives.
         image_token_id: for "embed_merge": id of the placeholders; None takes the configuration's.
 
     Signals of its target: `tokens`; `encoder_attention`, if projections are given (all tokens of the encoder vote,
-    protected ones first); for "layers" the same as `self_attention`, and `grid` with `patch_size`; for "embed_merge"
-    `text`.
+    protected ones first); for "embed_merge" `text`; for the other seams the same as `self_attention`, and `grid` with
+    `patch_size`.
 
     Refused: paths at which there is nothing (the error names the nearest), projections that cannot be what attends,
-    and for "layers" reductions and selectors that need a mask. A layer of the encoder must take any number of tokens,
+    and except for "embed_merge" reductions and selectors that need a mask. A layer of the encoder must take any number of tokens,
     without a mask; for "embed_merge" every token of the encoder must be one of the prompt, in its order.
 
     Example:
@@ -90,6 +94,8 @@ class GenericAdapter:
         if self.seam not in _READERS:
             seams = ", ".join(repr(seam) for seam in _READERS)
             raise InvalidValueError(f"GenericAdapter: seam must be one of {seams}, got {self.seam!r}")
+        if self.seam == "encoder_output" and not self.reader:
+            raise InvalidValueError("GenericAdapter: seam 'encoder_output' needs reader=..., the path of the decoder")
         self._projections.check()
 
     def __repr__(self) -> str:
@@ -129,6 +135,9 @@ class GenericAdapter:
         family = self.family(model)
         if isinstance(family, EmbedFamily):
             return EmbedMergeCut(model, family, cut, done, owner)
+        if isinstance(family, CrossFamily):
+            _refuse(cut)
+            return EncoderOutputCut(model, family, cut, done, owner)
         depth = len(family.layers)
         if self.reader is None and depth in layers_before(family.after if cut.after is None else cut.after, depth):
             raise AdapterError(
@@ -137,7 +146,7 @@ class GenericAdapter:
             )
         return LayerCut(model, family, cut, done, owner)
 
-    def family(self, model: nn.Module) -> EncoderFamily | EmbedFamily:
+    def family(self, model: nn.Module) -> EncoderFamily | CrossFamily | EmbedFamily:
         """What the paths stand for on one model.
 
         Raises:
@@ -150,11 +159,22 @@ class GenericAdapter:
         layers = self._projections.layer_paths(model)
         if self.seam == "embed_merge":
             return self._embed_family(model, reader)
+        attention = self._projections.attention(model)
+        if self.seam == "encoder_output":
+            return CrossFamily(
+                name="GenericAdapter",
+                encoder=self.encoder,
+                decoder=reader,
+                crossings=(),
+                attention=attention,
+                protected=self.protected,
+                patch_size=self.patch_size,
+            )
         return EncoderFamily(
             name="GenericAdapter",
             encoder=self.encoder,
             layers=layers,
-            attention=self._projections.attention(model),
+            attention=attention,
             protected=self.protected,
             patch_size=self.patch_size or 1,
             reader=reader or layers[-1],
@@ -180,4 +200,23 @@ class GenericAdapter:
             sources={"encoder_attention": attention} if attention else {},
             base=self.base,
             language_model=reader,
+        )
+
+
+def _refuse(cut: Cut) -> None:
+    """What cannot be done to tokens on their way from an encoder to its decoder."""
+    if cut.after is not None:
+        raise AdapterError(
+            f"GenericAdapter cuts behind the encoder here, so after={cut.after!r} means nothing; leave it away, or use "
+            "seam='layers'"
+        )
+    if not cut.reduction.removes:
+        raise AdapterError(
+            f"GenericAdapter: reduction {cut.reduction!r} hides tokens from attention, and at this seam nobody can be "
+            "given a mask; use 'prune' or 'merge'"
+        )
+    if cut.keep is None:
+        raise AdapterError(
+            "GenericAdapter: the selector may keep different numbers of tokens for the images of a batch, and at this "
+            "seam there is no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
         )
