@@ -6,7 +6,7 @@ import torch
 import tokprune
 from tokprune import AdapterError, InvalidValueError
 from tokprune.adapters import GenericAdapter
-from tokprune.testing import check_adapter, tiny_embed
+from tokprune.testing import check_adapter, tiny_crossattention, tiny_embed
 
 from .calls import forward, generate, logits
 from .either import only
@@ -21,6 +21,17 @@ LLAVA = GenericAdapter(
     heads=4,
     protected=1,
     seam="embed_merge",
+)
+
+
+BLIP = GenericAdapter(
+    encoder="vision_model",
+    qkv="encoder.layers.*.self_attn.qkv",
+    heads=4,
+    protected=1,
+    seam="encoder_output",
+    reader="text_decoder",
+    patch_size=4,
 )
 
 
@@ -72,6 +83,36 @@ def test_in_front_of_the_language_model_it_keeps_and_answers_what_the_familys_ow
 def test_in_front_of_the_language_model_it_keeps_the_laws_of_adapters(llava):
     check_adapter(LLAVA, llava, two())
     assert LLAVA.offers(llava) == {"image": ("tokens", "encoder_attention", "text")}
+
+
+def test_in_front_of_a_decoder_it_keeps_and_answers_what_the_familys_own_does():
+    model, inputs = tiny_crossattention.tiny_blip(), tiny_crossattention.prompts()
+    assert BLIP.offers(model) == {"image": ("tokens", "encoder_attention", "self_attention", "grid")}
+    for scorer in ("received-attention", "self-attention", "l2-norm"):
+        found = []
+        for adapter in (BLIP, None):
+            with tokprune.apply(model, scorer=scorer, keep=4, adapter=adapter) as handle, torch.no_grad():
+                given = {name: value.clone() for name, value in inputs.items()}
+                found.append((model(**inputs).logits, model.generate(**given, max_new_tokens=3), handle.report.kept))
+        assert all(torch.equal(*pair) for pair in zip(*found, strict=True)), scorer
+    check_adapter(BLIP, model, inputs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"after": 1}, "after=1 means nothing"),
+        ({"reduction": "mask"}, "hides tokens"),
+        ({"selector": "top-p"}, "no mask"),
+    ],
+    ids=str,
+)
+def test_in_front_of_a_decoder_what_needs_a_mask_is_refused(options, message):
+    model = tiny_crossattention.tiny_blip()
+    before = traces(model)
+    with pytest.raises(AdapterError, match=message):
+        tokprune.apply(model, scorer="first", adapter=BLIP, **options)
+    assert traces(model) == before
 
 
 @only("blip2-opt")
@@ -156,6 +197,7 @@ def test_what_cannot_be_used_is_refused(llava, options, message):
         ({"encoder": "e", "qkv": "layers.*.*.qkv", "heads": 2}, "expected one star"),
         ({"encoder": "e", "qkv": "c.*"}, "heads must be a positive number, got 0"),
         ({"encoder": "e", "qkv": "c.*", "heads": True}, "heads must be a positive number, got True"),
+        ({"encoder": "e", "layers": "l.*", "seam": "encoder_output"}, "needs reader="),
         ({"encoder": "e", "layers": "l.*", "seam": "middle"}, "seam must be one of 'layers'"),
     ],
 )

@@ -43,8 +43,8 @@ class GenericAdapter:
         layers: path of the layers, in place of any projections: then there is no attention to vote by.
         heads: number of attention heads.
         seam: where tokens leave: "layers" (between two layers of the encoder), "encoder_output" (in front of a decoder
-            that cross-attends to what the encoder gives, and takes its masks from its shape), or "embed_merge" (in front
-            of a model that puts the features of `get_image_features` in place of placeholders in the prompt).
+            that cross-attends to what the encoder gives, and takes its masks from its shape), or "embed_merge" (in
+            front of a model that puts what `get_image_features` gives in place of placeholders in the prompt).
         target: what the tokens are called: "image", "audio".
         protected: tokens in front of the encoder's others ([CLS], registers) that always stay, or never come out.
         scale: factor on the dot products; None for one over the root of a head's width.
@@ -60,8 +60,9 @@ class GenericAdapter:
     `patch_size`.
 
     Refused: paths at which there is nothing (the error names the nearest), projections that cannot be what attends,
-    and except for "embed_merge" reductions and selectors that need a mask. A layer of the encoder must take any number of tokens,
-    without a mask; for "embed_merge" every token of the encoder must be one of the prompt, in its order.
+    and, except for "embed_merge", reductions and selectors that need a mask. A layer of the encoder must take any
+    number of tokens, without a mask; for "embed_merge" every token of the encoder must be one of the prompt, in its
+    order.
 
     Example:
         >>> import tokprune
