@@ -32,8 +32,8 @@ class HeadFamily:
     Args:
         name: name of the adapter, for messages.
         sources: signal -> all its attention layers, in order.
-        reads: path of the module that makes the query tokens; given `encoder_hidden_states` it reads an image, else a
-            text.
+        reads: path of the module that makes the query tokens: it reads an image when it is first called, and a text
+            later, or never.
         heads: paths of the modules that take query tokens `[image token dim]`; which of them runs is up to the call.
         tokens: number of query tokens of each image; what stands behind them is no target.
         padded: as in `DelegatedFamily`.
@@ -108,7 +108,7 @@ class HeadCut:
         undo.append(self.model.register_forward_pre_hook(Hook(self._begin), prepend=True))
         undo.append(self.model.register_forward_hook(Hook(self._end), always_call=True))
         self.capture.install(undo)
-        undo.append(self.former.register_forward_hook(Hook(self._on_tokens), with_kwargs=True))
+        undo.append(self.former.register_forward_hook(Hook(self._on_tokens)))
         for head in self.heads:
             undo.append(head.register_forward_pre_hook(Hook(self._on_head)))
 
@@ -124,9 +124,9 @@ class HeadCut:
     def _end(self, model: nn.Module, args: Any, output: Any) -> None:
         leave_call(self)
 
-    def _on_tokens(self, former: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+    def _on_tokens(self, former: nn.Module, args: Any, output: Any) -> None:
         call = current_call(self)
-        if call is None or call.done or kwargs.get("encoder_hidden_states") is None:
+        if call is None or call.done:
             return
         tokens: Tensor = output[0][:, : self.family.tokens]
         call.signal = self._signal(call, tokens)
