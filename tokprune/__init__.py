@@ -12,6 +12,7 @@ from typing import Any
 
 from tokprune import aggregators, errors, functional, reductions, scorers, selectors
 from tokprune.apply import apply
+from tokprune.candidates import AttentionStack, inspect_attention
 from tokprune.errors import (
     AdapterError,
     AlreadyAppliedError,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdapterError",
     "AlreadyAppliedError",
+    "AttentionStack",
     "AttentionVotes",
     "BackendError",
     "Handle",
@@ -65,6 +67,7 @@ __all__ = [
     "functional",
     "handles_of",
     "hookimpl",
+    "inspect_attention",
     "list_adapters",
     "list_aggregators",
     "list_reductions",

@@ -54,14 +54,19 @@ def register_reductions() -> Mapping[str, type]:
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
     return {
+        "blip": adapters.Blip,
         "blip2": adapters.Blip2,
         "blip2-retrieval": adapters.Blip2Retrieval,
         "clip": adapters.Clip,
         "dinov2": adapters.Dinov2,
+        "idefics": adapters.Idefics,
         "instructblip": adapters.InstructBlip,
         "instructblip-video": adapters.InstructBlipVideo,
         "llava": adapters.Llava,
+        "mllama": adapters.Mllama,
         "siglip": adapters.Siglip,
         "timm-vit": adapters.TimmVit,
+        "vision-encoder-decoder": adapters.VisionEncoderDecoder,
         "vit": adapters.Vit,
+        "whisper": adapters.Whisper,
     }

@@ -26,7 +26,9 @@ def adapter_for(model: nn.Module, adapter: str | Adapter | None = None) -> Adapt
     if adapter is not None:
         chosen: Adapter = registry.create("adapter", adapter)
         if not chosen.matches(model):
-            raise AdapterError(f"adapter {adapter!r} does not fit a {type(model).__name__}")
+            why = getattr(chosen, "why_not", None)
+            reason = f": {why(model)}" if callable(why) else ""
+            raise AdapterError(f"adapter {adapter!r} does not fit a {type(model).__name__}{reason}")
         return chosen
     for entry in registry.entries("adapter"):
         candidate: Adapter = entry.cls()
@@ -34,7 +36,8 @@ def adapter_for(model: nn.Module, adapter: str | Adapter | None = None) -> Adapt
             return candidate
     raise AdapterError(
         f"no adapter knows {type(model).__module__}.{type(model).__name__}. Installed adapters: "
-        f"{', '.join(registry.names('adapter'))}; give one with adapter=..., or install a plugin that has one"
+        f"{', '.join(registry.names('adapter'))}; give one with adapter=..., or install a plugin that has one. "
+        "tokprune.inspect_attention(model) lists what tokprune.adapters.GenericAdapter could use"
     )
 
 

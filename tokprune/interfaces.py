@@ -148,7 +148,10 @@ class Attachment(Protocol):
 
 @runtime_checkable
 class Adapter(Protocol):
-    """Knows one model family: where to observe, where to cut, how to undo. It never imports a scorer or a policy."""
+    """Knows one model family: where to observe, where to cut, how to undo. It never imports a scorer or a policy.
+
+    Optional method: `why_not(model)`, in words why it does not match, for the message of the error.
+    """
 
     def matches(self, model: nn.Module) -> bool:
         """Whether this adapter understands `model`; must not import the model's library to find out."""

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from tokprune.errors import InvalidValueError
 
-_NAMES = ("logits", "logits_per_image", "image_embeds", "last_hidden_state")
+_NAMES = ("logits", "logits_per_image", "loss", "image_embeds", "last_hidden_state")
 
 
 def answer_of(output: Any) -> Tensor:
     """The logits of a forward's output, or what comes next to them.
 
-    A tensor is its own answer; of an output with names it is `logits`, else `logits_per_image`, else
-    `image_embeds`, else `last_hidden_state`; else it is the first tensor that there is.
+    A tensor is its own answer; of an output with names it is `logits`, else `logits_per_image`, else the `loss` (all
+    that BLIP says of its answers to questions), else `image_embeds`, else `last_hidden_state`; else it is the first
+    tensor that there is.
 
     Raises:
         InvalidValueError: there is no tensor in it.

@@ -107,18 +107,68 @@ def test_arithmetic_that_is_not_known_is_not_guessed(tokprune, checkpoint, monke
     assert "FLOPs" not in shown
 
 
-def test_a_model_of_which_nothing_is_known_is_an_error(tokprune, checkpoint, monkeypatch):
+def test_a_model_of_which_nothing_is_known_shows_its_attention(tokprune, checkpoint, monkeypatch):
     from tokprune.adapters import Blip2
     from tokprune.bench import arithmetic
 
     monkeypatch.setattr(arithmetic, "_LANGUAGE_MODELS", ())
     monkeypatch.setattr(Blip2, "matches", lambda self, model: False)
-    result = tokprune("inspect", checkpoint)
-    assert result.exit_code == 2
-    assert "no adapter knows" in result.output
+    shown = text(tokprune("inspect", checkpoint))
+    assert "no adapter" in shown
+    assert "qformer.encoder.layer.*.crossattention.attention" in shown
+    assert "What pruning can gain is not known" in shown
 
 
 def test_a_cut_behind_the_last_layer_is_an_error_of_the_user(tokprune, checkpoint):
     result = tokprune("inspect", checkpoint, "--after", "40")
     assert result.exit_code == 2
     assert "the encoder has 2 layers" in " ".join(result.output.split())
+
+
+def saved(model, folder):
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_any_family_is_told_from_its_configuration_alone(tokprune, tmp_path):
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    from tokprune.testing import tiny_blip2_retrieval, tiny_instructblip, tiny_instructblipvideo
+
+    width = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    models = {
+        "instructblip": tiny_instructblip.tiny_instructblip(shallow=True),
+        "instructblip-video": tiny_instructblipvideo.tiny_instructblipvideo(),
+        "blip2-retrieval": tiny_blip2_retrieval.tiny_blip2_retrieval(),
+        "clip": CLIPVisionModel(CLIPVisionConfig(**width, image_size=16, patch_size=8)),
+    }
+    for adapter, model in models.items():
+        shown = text(tokprune("inspect", saved(model, tmp_path / adapter)))
+        assert f"{type(model).__name__}, " in shown, adapter
+        assert "(shapes only, no weights)" in shown
+        assert f"adapter '{adapter}'" in shown
+        assert "l2-norm" in shown
+
+
+def test_of_a_model_without_adapter_the_attention_is_listed(tokprune, tmp_path):
+    from transformers import ViTMAEConfig, ViTMAEModel
+
+    width = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
+    model = ViTMAEModel(ViTMAEConfig(**width, image_size=16, patch_size=8))
+    result = tokprune("inspect", saved(model, tmp_path / "mae"))
+    shown = text(result)
+    assert "ViTMAEModel" in shown
+    assert "no adapter" in shown
+    (line,) = (line for line in result.stdout.splitlines() if "q_proj" in line and "│" in line)
+    assert [cell.strip() for cell in line.split("│")[2:4]] == ["3", "2"]
+    assert "GenericAdapter(" in shown
+    assert "add-your-model" in shown
+
+
+def test_a_model_whose_class_is_not_there_is_an_error(tokprune, tmp_path):
+    from transformers import ViTConfig
+
+    ViTConfig(architectures=["FromTheFuture"]).save_pretrained(tmp_path / "future")
+    result = tokprune("inspect", tmp_path / "future")
+    assert result.exit_code == 2
+    assert "FromTheFuture" in result.output

@@ -19,7 +19,9 @@ class Keep:
     aggregator: ClassVar[str] = "sum"
 
     def __call__(self, signal):
-        yield tokprune.Votes(self.kept.float()[:, None, :])
+        # `generate` may have repeated each image, for samples or beams
+        kept = self.kept.repeat_interleave(signal.batch // len(self.kept), dim=0)
+        yield tokprune.Votes(kept.float()[:, None, :])
 
 
 def keeping(kept, **options):

@@ -12,7 +12,6 @@ from tokprune import AdapterError, UnsupportedCallError
 from tokprune.testing.tiny_encoders import captions, pictures, tiny_clip, tiny_dinov2, tiny_siglip, tiny_timm
 
 from .families.encoders import FAMILIES, PARTS, timm_pictures
-from .test_swaps_and_wrappers import compiler  # noqa: F401
 
 OPTIONS = {"scorer": "received-attention", "keep": 4, "after": 2}
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -157,7 +156,7 @@ def test_gradients_of_timm_are_those_by_hand_and_checkpointing_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
-def test_a_model_of_timm_compiled_before_apply_is_pruned_and_then_is_not(compiler):  # noqa: F811
+def test_a_model_of_timm_compiled_before_apply_is_pruned_and_then_is_not(compiler):
     model, inputs = tiny_timm(), timm_pictures()
     compiled = compiler(model)
     with torch.no_grad():

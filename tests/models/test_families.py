@@ -110,7 +110,7 @@ def test_images_may_keep_different_numbers_of_tokens_or_are_refused(family, mode
         return
     expected = family.oracle(model, family.inputs(), kept)
     with applied(model, family, **policy):
-        assert_same(family.answer(model, family.inputs()), expected, family.tolerance)
+        assert_same(family.answer(model, family.inputs()), expected, max(family.tolerance, family.gaps))
 
 
 def test_removing_gives_the_model_back(family):
@@ -210,6 +210,8 @@ def test_keeping_all_tokens_changes_no_generated_token(family, model, mode):
 @pytest.mark.parametrize("mode", GENERATE)
 def test_generated_tokens_are_those_of_the_kept_tokens_alone(family, model, mode):
     kept, policy = chosen(family)
+    if not family.uneven:
+        policy = {**policy, "selector": "top-k", "keep": 3}
     inputs = family.inputs()
     torch.manual_seed(7)
     expected = family.generated(model, inputs, kept, {"max_new_tokens": 5, **GENERATE[mode]})

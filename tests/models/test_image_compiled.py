@@ -9,7 +9,6 @@ import tokprune
 from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
 from .calls import logits
-from .test_swaps_and_wrappers import compiler  # noqa: F401
 from .traces import hook_count
 
 OPTIONS = {"scorer": "received-attention", "keep": 4, "target": "image", "after": 1}
@@ -24,7 +23,7 @@ def two_layers():
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
-def test_an_encoder_compiled_after_or_before_apply_is_pruned_and_then_is_not(compiler):  # noqa: F811
+def test_an_encoder_compiled_after_or_before_apply_is_pruned_and_then_is_not(compiler):
     model, inputs = two_layers(), prompts("opt")
     plain = logits(model, inputs)
     with tokprune.apply(model, **OPTIONS):

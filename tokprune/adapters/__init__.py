@@ -6,30 +6,41 @@ come from. `tokprune new adapter NAME` writes an example.
 """
 
 from tokprune.adapters.encoder import EncoderFamily
+from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.blip2retrieval import Blip2Retrieval
 from tokprune.adapters.families.encoders import Clip, Dinov2, Siglip, Vit
+from tokprune.adapters.families.idefics import Idefics
 from tokprune.adapters.families.instructblip import InstructBlip
 from tokprune.adapters.families.instructblipvideo import InstructBlipVideo
+from tokprune.adapters.families.llava import Llava
+from tokprune.adapters.families.mllama import Mllama
 from tokprune.adapters.families.timm_vit import TimmVit
+from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
+from tokprune.adapters.families.whisper import Whisper
+from tokprune.adapters.generic import GenericAdapter
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
 __all__ = [
     "ENCODER_SIGNALS",
     "AttentionSource",
+    "Blip",
     "Blip2",
     "Blip2Retrieval",
     "Clip",
     "Dinov2",
     "EncoderFamily",
+    "GenericAdapter",
+    "Idefics",
     "InstructBlip",
     "InstructBlipVideo",
     "LayerCut",
+    "Llava",
+    "Mllama",
     "Siglip",
     "TimmVit",
+    "VisionEncoderDecoder",
     "Vit",
+    "Whisper",
 ]
-from tokprune.adapters.families.llava import Llava
-
-__all__ = ["ENCODER_SIGNALS", "AttentionSource", "Blip2", "EncoderFamily", "InstructBlip", "LayerCut", "Llava"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -22,6 +22,7 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
         ) from None
 
 
+<<<<<<< HEAD
 def first_path(model: nn.Module, *paths: str) -> str:
     """The first of `paths` at which `model` has a module: releases of a library name their modules differently."""
     for path in paths[:-1]:
@@ -31,6 +32,11 @@ def first_path(model: nn.Module, *paths: str) -> str:
             continue
         return path
     return paths[-1]
+=======
+def arguments_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of `module`, all by name."""
+    return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs}
+>>>>>>> s3
 
 
 class MethodShim:

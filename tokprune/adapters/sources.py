@@ -46,7 +46,12 @@ class AttentionSource:
         return self.signal, self.layer
 
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
-        """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`."""
+        """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`.
+
+        An output whose heads are apart already (a norm behind the projection) is taken as it is.
+        """
+        if output.dim() == 4:
+            return {parts: output.detach()}
         names = parts.split()
         if output.dim() == 4:  # heads apart already
             return {names[0]: output.detach()}

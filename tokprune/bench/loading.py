@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tokprune.bench.weightless import weightless
 from tokprune.errors import InvalidValueError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -53,6 +54,41 @@ def load_checkpoint(
         return model.eval().to(device), processor
     except (RuntimeError, AssertionError) as error:
         raise InvalidValueError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def load_shapes(source: str | Path) -> Any:
+    """The model of a local folder or a hub id without its weights, of the class that its configuration names.
+
+    Raises:
+        InvalidValueError: There is no configuration, or it names no class of the transformers that is installed.
+    """
+    import transformers
+
+    try:
+        with _quiet(Path(source).is_dir()):
+            config = transformers.AutoConfig.from_pretrained(source)
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidValueError(f"model {str(source)!r}: {str(error).splitlines()[0]}") from error
+    named = [name for name in config.architectures or () if hasattr(transformers, name)]
+    if not named:
+        raise InvalidValueError(
+            f"model {str(source)!r}: its configuration names the architectures {config.architectures}, and the "
+            f"installed transformers {transformers.__version__} has none of them"
+        )
+    return weightless(config, model_class=getattr(transformers, named[0]))
+
+
+def answers_questions(source: str | Path) -> bool:
+    """Whether a local folder or a hub id has a model that `load_checkpoint` loads as what it is."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
+
+    try:
+        with _quiet(Path(source).is_dir()):
+            config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError, KeyError):
+        return True  # what is wrong is for whoever loads it to say
+    return not config.architectures or KNOWN.get(config.model_type) in config.architectures
 
 
 @contextmanager

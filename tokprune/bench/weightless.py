@@ -12,20 +12,22 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 
-def weightless(config: Any, attention: str | None = None, *, buffers: bool = False) -> Any:
+def weightless(config: Any, attention: str | None = None, *, buffers: bool = False, model_class: Any = None) -> Any:
     """The model of a transformers configuration in evaluation mode, its parameters on the meta device.
 
     Args:
-        config: A configuration of an image-text-to-text model; it is left as it is.
+        config: A configuration; it is left as it is.
         attention: Attention implementation; None for transformers' own choice.
         buffers: Whether buffers (rotary tables, position ids) have their numbers; if not, they are on the meta device
             too.
+        model_class: The class of the model; None for the image-text-to-text model of the configuration.
     """
     from transformers import AutoModelForImageTextToText
 
+    make = AutoModelForImageTextToText.from_config if model_class is None else model_class._from_config
     with _parameters_on_meta() if buffers else torch.device("meta"):
         # A copy, because the configuration is told the attention: a model that lent its own would change over to it.
-        model = AutoModelForImageTextToText.from_config(copy.deepcopy(config), attn_implementation=attention)
+        model = make(copy.deepcopy(config), attn_implementation=attention)
     return model.eval().requires_grad_(False)
 
 

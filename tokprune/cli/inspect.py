@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, parse_after
-from tokprune.errors import AdapterError
+from tokprune.cli.candidates import candidates
+from tokprune.errors import AdapterError, InvalidValueError, TokpruneError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,6 +52,7 @@ def inspect(
     """Show a model's adapter, targets and signals, which scorers fit, and what pruning can gain.
 
     The gains are arithmetic, done before anything is run. A real size by name takes no memory: only shapes are made.
+    Of a model without an adapter it lists the attention that one could take votes from.
     """
     from tokprune.bench.arithmetic import TARGETS, Arithmetic
     from tokprune.bench.console import stdout
@@ -72,13 +74,16 @@ def inspect(
         highlight=False,
     )
     if offers:
-        targets = _observed_targets(loaded, processor, offers) if processor else _targets(offers)
+        try:
+            targets = _observed_targets(loaded, processor, offers) if processor else _targets(offers)
+        except (TokpruneError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+            targets = _targets(offers)  # a processor that asks in another way: then the shapes are not shown
         console.print(targets, _scorers(loaded, offers))
+    else:
+        console.print(*candidates(loaded), highlight=False)
     try:
         arithmetic = Arithmetic(loaded)
     except AdapterError as error:
-        if no_adapter:
-            raise no_adapter from error
         console.print(f"What pruning can gain is not known: {error}", highlight=False)
         return
     countable = tuple(target for target in TARGETS if target in offers) or TARGETS
@@ -89,15 +94,25 @@ def inspect(
 
 
 def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:
-    """Model and processor; for the name of a real size a model without weights, and no processor."""
+    """Model and processor; a model without weights and no processor where those are not needed or not to be had."""
+    from tokprune.bench.loading import answers_questions, load_shapes
     from tokprune.bench.sizes import real_size_config
     from tokprune.bench.weightless import weightless
-    from tokprune.cli.models import load
+    from tokprune.cli.models import find, load
     from tokprune.cli.sizes import is_size
 
     if is_size(name):
         return weightless(real_size_config(name)), None
-    return load(name, device=device, dtype=dtype)
+    source = find(name)
+    if not answers_questions(source):
+        return load_shapes(source), None
+    try:
+        return load(name, device=device, dtype=dtype)
+    except InvalidValueError as error:
+        try:
+            return load_shapes(source), None
+        except InvalidValueError:
+            raise error from None
 
 
 def _adapter(model: Any) -> tuple[str, Mapping[str, tuple[str, ...]], AdapterError | None]:

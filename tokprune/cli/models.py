@@ -16,12 +16,22 @@ def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[Any
         UnknownNameError: It is neither in the zoo, nor a folder, nor can it be a hub id.
         InvalidValueError: It is there but cannot be loaded.
     """
-    from tokprune import zoo
     from tokprune.bench.loading import load_checkpoint
+
+    return load_checkpoint(find(name), device=device, dtype=dtype)
+
+
+def find(name: str) -> str | Path:
+    """Where what the user calls MODEL is: a folder, or a hub id.
+
+    Raises:
+        UnknownNameError: It is neither in the zoo, nor a folder, nor can it be a hub id.
+    """
+    from tokprune import zoo
 
     names = zoo.list_models()
     if name in names:
-        return load_checkpoint(zoo.model_path(name), device=device, dtype=dtype)
+        return zoo.model_path(name)
     if not Path(name).is_dir() and "/" not in name:
         close = difflib.get_close_matches(name, names, n=1)
         nearest = f"; did you mean {close[0]!r}" if close else ""
@@ -29,4 +39,4 @@ def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[Any
             f"no model is called {name!r}{nearest}. Expected a model of the zoo ({', '.join(names)}), a local folder, "
             "or a hub id such as 'Salesforce/blip2-opt-2.7b'"
         )
-    return load_checkpoint(name, device=device, dtype=dtype)
+    return name

@@ -1,4 +1,4 @@
-"""Received attention: an image token matters if the others look at it."""
+"""Received attention: an image token, or a frame of sound, matters if the others look at it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReceivedAttention:
     layers: Layers = "last"
 
     needs: ClassVar[tuple[str, ...]] = ("encoder_attention",)
-    targets: ClassVar[tuple[str, ...]] = ("image",)  # of other targets the encoder's tokens are the voters
+    targets: ClassVar[tuple[str, ...]] = ("image", "audio")  # of other targets the encoder's tokens are the voters
     aggregator: ClassVar[str] = "sum"
 
     def __post_init__(self) -> None:

@@ -67,7 +67,9 @@ def laws(
     scorer: Scorer, *, layers: int = 4, target: Target | None = None, by_position: bool | None = None
 ) -> list[Law]:
     """The laws of scorers, for this one."""
-    own: tuple[Target, ...] = getattr(scorer, "targets", get_args(Target))
+    targets = getattr(scorer, "targets", get_args(Target))
+    own: tuple[Target, ...] = tuple(each for each in get_args(Target) if each in targets)
+    own = own or ("image",)  # frames of sound are observed as image tokens are
     placed = bool(getattr(scorer, "by_position", False)) if by_position is None else by_position
     setting = Setting(layers, own if target is None else (target,), placed)
     return [Law("scorer", scorer, law, (setting,)) for law in LAWS]

@@ -68,16 +68,51 @@ def _llava() -> tuple[Any, Mapping[str, Any]]:
     return tiny_llava(), prompts([[16], [16]], pixels(2))
 
 
+def _blip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_crossattention import prompts, tiny_blip
+
+    return tiny_blip(), prompts()
+
+
+def _idefics() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_idefics import prompts, tiny_idefics
+
+    return tiny_idefics(), prompts()
+
+
+def _mllama() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_mllama import prompts, tiny_mllama
+
+    return tiny_mllama(), prompts()
+
+
+def _vision_encoder_decoder() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_crossattention import pictures, tiny_vision_encoder_decoder
+
+    return tiny_vision_encoder_decoder(), pictures()
+
+
+def _whisper() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_crossattention import sounds, tiny_whisper
+
+    return tiny_whisper(), sounds()
+
+
 EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.Blip2: _blip2,
     adapters.Blip2Retrieval: _blip2_retrieval,
+    adapters.Blip: _blip,
     adapters.Clip: _clip,
     adapters.Dinov2: _dinov2,
+    adapters.Idefics: _idefics,
     adapters.InstructBlip: _instructblip,
     adapters.InstructBlipVideo: _instructblipvideo,
     adapters.Llava: _llava,
+    adapters.Mllama: _mllama,
     adapters.Siglip: _siglip,
     adapters.TimmVit: _timm_vit,
+    adapters.VisionEncoderDecoder: _vision_encoder_decoder,
     adapters.Vit: _vit,
+    adapters.Whisper: _whisper,
 }
 """Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""

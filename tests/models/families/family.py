@@ -37,9 +37,11 @@ class Family:
         tolerance: how far the answer may be from the oracle's; 0 where they are bitwise the same.
         several: more batches by name, such as several images in a row, tiles, other resolutions, one row alone.
         uneven: whether the images of a batch may keep different numbers of tokens.
+        gaps: how far the answer may then be from the oracle's, beyond `tolerance`, where gaps are filled and masked.
         scorers: names of the scorers that fit, no more and no less.
         new_tokens: (model, inputs, sequences) -> the new tokens in what `generate` gives; None for encoder-decoders,
             which give nothing else.
+        asked: inputs of `generate`, made from those of the forward; None if they are the same.
     """
 
     name: str
@@ -55,7 +57,9 @@ class Family:
     tolerance: float = 0.0
     several: Mapping[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     uneven: bool = True
+    gaps: float = 0.0
     new_tokens: Callable[[Any, Mapping[str, Any], Tensor], Tensor] | None = None
+    asked: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     def answer(self, model, inputs):
         """What a forward answers."""
@@ -65,6 +69,7 @@ class Family:
     def generate(self, model, inputs, mode, count=5):
         """What `generate` returns, with a seed."""
         torch.manual_seed(7)
+        inputs = inputs if self.asked is None else self.asked(inputs)
         with torch.no_grad():
             return model.generate(**inputs, max_new_tokens=count, **GENERATE[mode])
 

@@ -1,0 +1,229 @@
+"""Seam S3, inside the decoder: its later cross-attention layers get fewer keys and values.
+
+The layers in front have read all tokens, and may vote. What stays is chosen with the prompt; keys and values of the
+others are then never made, and never cached. Masks are built at full width at every step, so which columns stay is
+remembered with the cache.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import current_call, enter_call, leave_call
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.columns import Columns
+from tokprune.adapters.crossing import CrossFamily
+from tokprune.adapters.encodings import Encoded, encoder_sources, note_images, signal_of
+from tokprune.adapters.generations import Generations, cache_of, filled, is_static
+from tokprune.adapters.guard import Guard
+from tokprune.adapters.hooks import Hook
+from tokprune.adapters.modules import arguments_of, module_at
+from tokprune.adapters.reducing import reduce_tokens
+from tokprune.adapters.rows import Rows
+from tokprune.adapters.textvotes import Readers
+from tokprune.errors import UnsupportedCallError
+from tokprune.interfaces import Cut, Observed
+from tokprune.keep import keep_count
+from tokprune.layers import LayerVotes, layer_indices
+from tokprune.signal import Signal
+
+_NEEDS_CROPPING = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")
+
+
+@dataclass(kw_only=True)
+class Reading(Encoded):
+    """One run through the decoder."""
+
+    readers: Readers | None = None
+    columns: Columns | None = None
+    later: bool = False
+    """A step behind the prompt: what stays has been chosen."""
+
+
+class CrossCut:
+    """A cut of the keys and values behind `place` of the cross-attention layers of a `CrossFamily`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: CrossFamily,
+        cut: Cut,
+        done: Callable[[Observed], Any],
+        owner: object,
+        place: int,
+    ) -> None:
+        self.model, self.family, self.cut, self.done, self.owner, self.place = model, family, cut, done, owner, place
+        self.behind = family.crossings[place:]
+        self.encoder, self.decoder = module_at(model, family.encoder), module_at(model, family.decoder)
+        self.modules = [module_at(model, crossing.module) for crossing in self.behind]
+        self.names = [list(inspect.signature(module.forward).parameters) for module in self.modules]
+        self.reader = self.modules[0]
+        sources = encoder_sources(family, cut)
+        if "cross_attention" in cut.needs:
+            chosen = layer_indices(cut.needs["cross_attention"], place)
+            sources += [family.crossings[index].source for index in chosen]
+        paths = (family.encoder, family.decoder, *(crossing.module for crossing in self.behind))
+        self.capture = Capture(self, model, sources, watched=paths)
+        self.generations = Generations()
+        self._undo: list[Any] = []
+        try:
+            self._install()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _install(self) -> None:
+        undo = self._undo
+        Guard(self.model, self.family, self.owner, self._check).install(undo)
+        undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
+        undo.append(self.decoder.register_forward_pre_hook(Hook(self._on_decoder), with_kwargs=True, prepend=True))
+        undo.append(self.decoder.register_forward_hook(Hook(self._end), always_call=True))
+        self.capture.install(undo)
+        for index, module in enumerate(self.modules):
+            undo.append(module.register_forward_pre_hook(Hook(self._on_crossing, index), with_kwargs=True))
+
+    def remove(self) -> None:
+        """Take every hook off the model; calling it again does nothing."""
+        while self._undo:
+            self._undo.pop().remove()
+
+    def _check(self, arguments: Mapping[str, Any], config: Any) -> None:
+        def asked(name: str) -> Any:
+            return arguments[name] if arguments.get(name) is not None else getattr(config, name, None)
+
+        if is_static(arguments.get("past_key_values")) or "static" in str(asked("cache_implementation")):
+            raise UnsupportedCallError(
+                "a static cache holds keys and values of all tokens from the beginning, and its later layers would be "
+                "read beyond those that stayed; use the usual cache"
+            )
+        if config is not None and any(asked(name) for name in _NEEDS_CROPPING):
+            raise UnsupportedCallError(
+                "assisted decoding takes steps back in the cache, and which tokens stayed is kept with it; generate "
+                "without an assistant and without prompt lookup, or call handle.remove() first"
+            )
+        if config is not None and asked("use_cache") is False:
+            raise UnsupportedCallError(
+                "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
+            )
+        if torch.is_grad_enabled() and any(
+            module.training and getattr(module, "gradient_checkpointing", False) for module in self.decoder.modules()
+        ):
+            raise UnsupportedCallError(
+                "gradient checkpointing runs the decoder's layers again in backward, where the tokens that were chosen "
+                "are no longer known; switch it off, or cut at the encoder's output (after=None)"
+            )
+
+    def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        call = current_call(self)
+        if call is None or call.readers is None:  # else the decoder's call has begun, and the encoder is part of it
+            call = Reading()
+            enter_call(self, call)
+        note_images(call, self.family, encoder, args, kwargs)
+
+    def _on_decoder(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arguments = arguments_of(decoder, args, kwargs)
+        call = current_call(self)
+        if call is None or call.readers is not None:  # else the encoder's call, which came before
+            call = Reading()
+            enter_call(self, call)
+        cache = arguments.get("past_key_values")
+        if filled(cache):
+            call.columns, call.later = self.generations.recall(cache), True
+            call.done = call.columns is not None
+        call.readers = Readers()
+        if not call.done:
+            self.capture.verify()
+            call.readers = self._readers(arguments)
+
+    def _readers(self, arguments: Mapping[str, Any]) -> Readers:
+        """Who reads, as far as the decoder's arguments say."""
+        mask, given = arguments.get("attention_mask"), arguments.get("input_ids")
+        given = arguments.get("inputs_embeds") if given is None else given
+        if "cross_attention" in self.cut.needs and mask is not None and mask.dim() != 2:
+            raise UnsupportedCallError(
+                f"the mask of the text has {mask.dim()} dimensions, so which tokens are padding, and have no vote, is "
+                "not known; give one of two dimensions [row text], or none"
+            )
+        real = mask.bool() if mask is not None and given is not None and mask.dim() == 2 else None
+        gate = arguments.get(self.family.gate) if self.family.gate is not None else None
+        shown = arguments.get(self.family.images) if self.family.images is not None else None
+        return Readers(
+            images=0 if shown is None else shown.shape[-1],
+            real=None if real is None or given is None else real[:, -given.shape[1] :],
+            sees=None if gate is None else gate.flatten(1).bool(),
+        )
+
+    def _end(self, decoder: nn.Module, args: Any, output: Any) -> None:
+        call = leave_call(self)
+        cache = None if output is None else cache_of(output)
+        if call is not None and cache is not None:
+            self.generations.remember(cache, call.columns)
+
+    def _on_crossing(
+        self, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        call, crossing = current_call(self), self.behind[index]
+        if call is None:
+            return None
+        given = {**dict(zip(self.names[index], args, strict=False)), **kwargs}
+        states, mask = given.get(crossing.states), given.get(crossing.mask)
+        text: Tensor = given["hidden_states"]
+        if call.columns is None:
+            if states is None:
+                return None  # no image
+            self._choose(call, states, mask, len(text))
+        elif call.later and states is not None and self.family.once and index == 0:
+            raise UnsupportedCallError(
+                "new images came in the middle of a generation whose first ones were pruned; begin again with the "
+                "whole prompt"
+            )
+        if call.columns.whole:
+            return None
+        if states is not None:
+            given[crossing.states] = call.columns.states
+        given[crossing.mask] = call.columns.masked(mask, text.shape[1])
+        return (), given
+
+    def _choose(self, call: Reading, states: Tensor, mask: Tensor | None, rows: int) -> None:
+        """Choose once for the whole generation, from all tokens `states` that the decoder may read."""
+        protected, readers = self.family.protected, call.readers or Readers()
+        images = readers.images or len(states) // rows
+        hidden = states.reshape(rows * images, -1, states.shape[-1])
+        signal = self._signal(call, hidden[:, protected:], replace(readers, images=images, mask=mask))
+        kept = self.cut.choose(signal)
+        call.done = True
+        call.votes.clear()  # queries and keys of the layers: not needed any more
+        stays = torch.nn.functional.pad(kept.to(states.device), (protected, 0), value=True).view(rows, -1)
+        lengths, sizes = None, None
+        if self.cut.keep is not None:
+            lengths = [images * (protected + keep_count(self.cut.keep, kept.shape[1]))] * rows
+        whole = hidden.reshape(rows, -1, states.shape[-1])
+        if not self.cut.reduction.removes:
+            everything = Rows.of(torch.ones_like(stays), "right", [stays.shape[1]] * rows)
+            dropped = None if self.cut.keep is not None and lengths == [stays.shape[1]] * rows else ~stays
+            call.columns = Columns(everything, whole, dropped)
+        else:
+            kept_rows = Rows.of(stays, "right", lengths)
+            call.columns = Columns(kept_rows, whole)
+            if not call.columns.whole:
+                tokens, sizes = reduce_tokens(self.cut.reduction, hidden[:, protected:], kept, signal)
+                full = torch.cat([hidden[:, :protected], tokens], dim=1).reshape(whole.shape)
+                call.columns = Columns(kept_rows, kept_rows.take(full, 0.0))
+        self.done(Observed(kept, stays.shape[1], call.columns.rows.length, sizes))
+
+    def _signal(self, call: Reading, tokens: Tensor, readers: Readers) -> Signal:
+        observed: dict[str, Any] = {}
+        if "cross_attention" in self.cut.needs:
+            name, layers = "cross_attention", range(self.place)
+            seen = self.capture.layer_votes(call, name, layers)
+            chosen = layer_indices(self.cut.needs[name], self.place)
+            protected = self.family.protected
+            found = {index: readers.votes(call.votes[name][index], protected) for index in chosen}
+            observed[name] = LayerVotes(found, len(seen), name)
+        return signal_of(self.family, self.cut, self.capture, call, tokens, **observed)

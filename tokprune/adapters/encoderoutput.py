@@ -1,0 +1,127 @@
+"""Seam S3, in front of the decoder: tokens leave behind the encoder, and the decoder never sees them.
+
+Only for models that work out the masks of their cross-attention from what the encoder gives, and for the same number of
+kept tokens in every row. Decode steps never see
+tokprune: the cached keys and values are those of the kept tokens alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from tokprune.adapters.calls import enter_call, leave_call
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.crossing import CrossFamily
+from tokprune.adapters.encodings import Encoded, encoder_sources, note_images, signal_of
+from tokprune.adapters.guard import Guard
+from tokprune.adapters.hooks import Hook
+from tokprune.adapters.modules import module_at
+from tokprune.adapters.reducing import reduce_tokens
+from tokprune.errors import UnsupportedCallError
+from tokprune.functional import kept_index
+from tokprune.interfaces import Cut, Observed
+from tokprune.keep import keep_count
+
+
+class EncoderOutputCut:
+    """A cut of the tokens that an encoder gives, on one model of a `CrossFamily`."""
+
+    def __init__(
+        self, model: nn.Module, family: CrossFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
+    ) -> None:
+        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        self.encoder = module_at(model, family.encoder)
+        self.reader = module_at(model, family.decoder)
+        sources = encoder_sources(family, cut)
+        self.capture = Capture(self, model, sources, watched=(family.encoder, family.decoder))
+        self._given: Any = WeakIdKeyDictionary()  # what this cut gave, so that it is known when it comes back
+        self._undo: list[Any] = []
+        try:
+            self._install()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _install(self) -> None:
+        Guard(self.model, self.family, self.owner, self._check).install(self._undo)
+        self._undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
+        # In front of other hooks: whoever looks at what the encoder gives sees what goes on.
+        self._undo.append(self.encoder.register_forward_hook(Hook(self._end), always_call=True, prepend=True))
+        self._undo.append(self.reader.register_forward_pre_hook(Hook(self._on_reader)))
+        self.capture.install(self._undo)
+
+    def remove(self) -> None:
+        """Take every hook off the model; calling it again does nothing."""
+        while self._undo:
+            self._undo.pop().remove()
+
+    def _check(self, arguments: Mapping[str, Any], config: Any) -> None:
+        for name in self.family.given:
+            tokens = None if arguments.get(name) is None else last_hidden(arguments[name])
+            if tokens is not None and tokens not in self._given and getattr(tokens, "_base", None) not in self._given:
+                raise UnsupportedCallError(
+                    f"{name} brings tokens that were encoded earlier and were not pruned then; encode them with the "
+                    "model as it is now, or call handle.remove() first"
+                )
+
+    def _on_reader(self, reader: nn.Module, args: tuple[Any, ...]) -> None:
+        # An encoder that was put in the place of the hooked one runs no hook of ours; its reader still does.
+        self.capture.verify()
+
+    def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.capture.verify()
+        call = Encoded()
+        note_images(call, self.family, encoder, args, kwargs)
+        enter_call(self, call)
+
+    def _end(self, encoder: nn.Module, args: Any, output: Any) -> Any:
+        call = leave_call(self)
+        if call is None or output is None:
+            return None
+        hidden = last_hidden(output)
+        shorter = self._shorten(call, hidden)
+        self._given[shorter] = True
+        return None if shorter is hidden else with_last_hidden(output, shorter)
+
+    def _shorten(self, call: Encoded, hidden: Tensor) -> Tensor:
+        protected = self.family.protected
+        tokens = hidden[:, protected:]
+        count = keep_count(self.cut.keep or 1.0, tokens.shape[1])
+        signal = signal_of(self.family, self.cut, self.capture, call, tokens)
+        kept = self.cut.choose(signal)
+        shorter, sizes = hidden, None
+        if count < tokens.shape[1]:
+            tokens, sizes = reduce_tokens(self.cut.reduction, tokens, kept, signal)
+            rows = kept_index(kept, count).to(hidden.device)[..., None].expand(-1, -1, hidden.shape[-1])
+            shorter = torch.cat([hidden[:, :protected], tokens.gather(1, rows)], dim=1)
+        self.done(Observed(kept, hidden.shape[1], shorter.shape[1], sizes))
+        return shorter
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_given"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _given=WeakIdKeyDictionary())
+
+
+def last_hidden(output: Any) -> Tensor:
+    """The tokens in what an encoder gives: by name, first in a tuple, or all there is."""
+    if isinstance(output, Tensor):
+        return output
+    found = getattr(output, "last_hidden_state", None)
+    tokens: Tensor = output[0] if found is None else found
+    return tokens
+
+
+def with_last_hidden(output: Any, tokens: Tensor) -> Any:
+    """The same output of an encoder with other tokens."""
+    if isinstance(output, Tensor):
+        return tokens
+    if isinstance(output, tuple):
+        return (tokens, *output[1:])
+    return type(output)(**{**output, "last_hidden_state": tokens})

@@ -1,0 +1,85 @@
+"""One encoding of images or sound: what is observed on the way to its output, and the signal made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import Observation
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.crossing import CrossFamily
+from tokprune.adapters.modules import arguments_of
+from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.tilevotes import Tiles
+from tokprune.interfaces import Cut
+from tokprune.layers import LayerVotes, layer_indices
+from tokprune.signal import Signal
+
+_ATTENTION = ("encoder_attention", "self_attention")
+
+
+@dataclass(kw_only=True)
+class Encoded(Observation):
+    """One call of an encoder, and of whoever reads its output."""
+
+    grid: tuple[int, int] | None = None
+    tiles: Tensor | None = None
+    """Which tiles are no padding, bool `[image tile]`, where the encoder's attention is among the tiles of an image."""
+
+
+def encoder_sources(family: CrossFamily, cut: Cut) -> list[AttentionSource]:
+    """The encoder's layers that a policy asks for; both names mean the same attention."""
+    return [
+        replace(family.attention[index], signal=name, protected=0 if family.tiles else family.protected)
+        for name in _ATTENTION
+        if name in cut.needs
+        for index in layer_indices(cut.needs[name], len(family.attention))
+    ]
+
+
+def note_images(
+    call: Encoded, family: CrossFamily, encoder: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Note in `call` what the arguments of the encoder say of its images."""
+    call.grid = grid_of(family, args, kwargs)
+    if family.tiles is not None:
+        real = arguments_of(encoder, args, kwargs)[family.tiles]
+        call.tiles = real.reshape(-1, real.shape[-1]).bool()
+
+
+def grid_of(family: CrossFamily, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Rows and columns of the tokens of the pixels that enter an encoder."""
+    if family.patch_size is None:
+        return None
+    images = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() >= 4]
+    if not images:
+        return None
+    rows, columns = images[0].shape[-2:]
+    return rows // family.patch_size, columns // family.patch_size
+
+
+def signal_of(
+    family: CrossFamily, cut: Cut, capture: Capture, call: Encoded, tokens: Tensor, **observed: Any
+) -> Signal:
+    """What was observed about `tokens` `[image token dim]`, without the protected ones; `observed` are more signals."""
+    found: dict[str, Any] = {}
+    for name in _ATTENTION:
+        if name in cut.needs:
+            found[name] = votes = capture.layer_votes(call, name, range(len(family.attention)))
+            if call.tiles is not None:
+                tiles = Tiles(tokens.shape[1] + family.protected, call.tiles)
+                about = {layer: tiles.votes(call.votes[name][layer], family.protected) for layer in call.votes[name]}
+                found[name] = LayerVotes(about, len(votes), name)
+    if "tokens" in cut.needs:
+        observed["tokens"] = tokens.detach()
+    if "grid" in cut.needs:
+        observed["grid"] = call.grid
+    return Signal(
+        **found,
+        **observed,
+        shape=(tokens.shape[0], tokens.shape[1]),
+        source=f"adapter {family.name!r} target {cut.target!r}",
+    )

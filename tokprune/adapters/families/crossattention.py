@@ -1,0 +1,98 @@
+"""Models whose decoder cross-attends to an encoder: what their adapters have in common."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from torch import nn
+
+from tokprune.adapters.crosscut import CrossCut
+from tokprune.adapters.crossing import CrossFamily
+from tokprune.adapters.encoderoutput import EncoderOutputCut
+from tokprune.adapters.sources import AttentionSource
+from tokprune.after import layers_before
+from tokprune.errors import AdapterError
+from tokprune.interfaces import Attachment, Cut, Observed
+
+
+class CrossAttentionAdapter:
+    """Tokens leave behind the encoder, or inside the decoder behind some of its cross-attention layers."""
+
+    name: ClassVar[str]
+    models: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Module of transformers -> the classes in it that the adapter is for."""
+    target: ClassVar[str] = "image"
+
+    def matches(self, model: nn.Module) -> bool:
+        """Whether `model` is of one of the classes that the adapter is for."""
+        for path, classes in self.models.items():
+            # A model of a library that was never imported cannot exist, so there is no need to import it here.
+            module = sys.modules.get(path)
+            if module is not None and isinstance(model, tuple(getattr(module, name) for name in classes)):
+                return True
+        return False
+
+    def family(self, model: nn.Module) -> CrossFamily:
+        """Where the parts of `model` are."""
+        raise NotImplementedError
+
+    def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
+        """The one target and its signals."""
+        return {self.target: self.family(model).signals}
+
+    def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
+        """Cut at the encoder's output, or where `after` says: behind so many cross-attention layers of the decoder."""
+        if cut.target != self.target:
+            raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: {self.target!r}")
+        family = self.family(model)
+        place = layers_in_front(family, cut)
+        if place == 0 and not family.masked and cut.keep is not None and cut.reduction.removes:
+            return EncoderOutputCut(model, family, cut, done, owner)
+        return CrossCut(model, family, cut, done, owner, place)
+
+
+def layers_in_front(family: CrossFamily, cut: Cut) -> int:
+    """How many cross-attention layers read all tokens; 0 for a cut at the encoder's output.
+
+    Raises:
+        AdapterError: there are not so many, or nothing would be left behind the cut, or `after` names several places.
+    """
+    where, depth = f"adapter {family.name!r} target {cut.target!r}", len(family.crossings)
+    if cut.after is None:
+        return 1 if "cross_attention" in cut.needs else 0
+    places = layers_before(cut.after, depth) if not isinstance(cut.after, int) else (cut.after,)
+    if len(places) > 1:
+        raise AdapterError(f"{where} is cut once, and after={cut.after!r} names several places; give one number")
+    if places[0] >= depth:
+        raise AdapterError(
+            f"{where}: after={cut.after!r} leaves nothing to shorten, for the decoder has {depth} cross-attention "
+            f"layers; give a number from 1 to {depth - 1}, or leave it away to cut at the encoder's output"
+        )
+    return places[0]
+
+
+def encoder_attention(
+    layers: str, depth: int, heads: int, size: int, projections: Mapping[str, str]
+) -> list[AttentionSource]:
+    """The self-attention of an encoder whose layers are at `layers` (a path with `{}` for the index).
+
+    Args:
+        layers: path of a layer's attention module, "encoder.layers.{}.self_attn".
+        depth: number of layers.
+        heads: number of heads.
+        size: width of the encoder.
+        projections: name of a projection in that module -> what it makes, as in `AttentionSource.modules`.
+    """
+    return [
+        AttentionSource(
+            "encoder_attention",
+            index,
+            tuple((f"{layers.format(index)}.{name}", parts) for name, parts in projections.items()),
+            heads,
+            (size // heads) ** -0.5,
+            "key",
+        )
+        for index in range(depth)
+    ]

@@ -1,0 +1,67 @@
+"""Mllama: the keys and values of the gated cross-attention between Llama's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from tokprune.adapters.crossing import CrossFamily, Crossing
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
+from tokprune.adapters.sources import AttentionSource
+
+
+@dataclass(frozen=True)
+class Mllama(CrossAttentionAdapter):
+    """Mllama (Llama 3.2 Vision): the image tokens of each tile leave in front of the language model, or inside of it.
+
+    An image of the report is a tile, in the order in which the encoder sees them; a prompt may have several images.
+    Tiles that are padding keep as many tokens as others, and nobody sees them, as before.
+
+    Signals of target "image": `tokens` (image tokens as the cross-attention reads them), `cross_attention` (text tokens
+    that see an image vote for its tokens, by queries and keys behind their norms), `encoder_attention` and
+    `self_attention` (image tokens and [CLS] of all tiles of an image vote, layer by layer of the local encoder) and
+    `grid`. The [CLS] of each tile is protected.
+
+    A static cache is refused (it holds room for all image tokens), and so are assisted decoding and new images in the
+    middle of a generation.
+    """
+
+    name: ClassVar[str] = "mllama"
+    models: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "transformers.models.mllama.modeling_mllama": ("MllamaForConditionalGeneration",)
+    }
+
+    def family(self, model: nn.Module) -> CrossFamily:
+        """Where the parts of `model` are."""
+        outer: Any = model
+        vision, text = outer.config.vision_config, outer.config.text_config
+        crossings = []
+        for order, layer in enumerate(text.cross_attention_layers):
+            path = f"model.language_model.layers.{layer}.cross_attn"
+            modules = ((f"{path}.q_norm", "query"), (f"{path}.k_norm", "key"))
+            heads = text.num_attention_heads
+            scale = (text.hidden_size // heads) ** -0.5
+            source = AttentionSource("cross_attention", order, modules, heads, scale, "key")
+            crossings.append(Crossing(path, "cross_attention_states", "attention_mask", source))
+        return CrossFamily(
+            name=self.name,
+            encoder="model.vision_model",
+            decoder="model.language_model",
+            crossings=crossings,
+            attention=encoder_attention(
+                "model.vision_model.transformer.layers.{}.self_attn",
+                vision.num_hidden_layers,
+                vision.attention_heads,
+                vision.hidden_size,
+                {"q_proj": "query", "k_proj": "key"},
+            ),
+            protected=1,
+            patch_size=vision.patch_size,
+            tiles="aspect_ratio_mask",
+            gate="full_text_row_masked_out_mask",
+            once=True,
+            masked=True,
+        )

@@ -1,0 +1,53 @@
+"""Whisper: frames of sound between its encoder and its decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from tokprune.adapters.crossing import CrossFamily, find_crossings
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
+
+
+@dataclass(frozen=True)
+class Whisper(CrossAttentionAdapter):
+    """Whisper: target "audio", the frames that its encoder gives.
+
+    Signals: `tokens` (the encoder's output), `encoder_attention` and `self_attention` (frames vote for frames, layer by
+    layer) and `cross_attention` (the text's tokens vote for frames). No frame is protected.
+
+    Timestamps of words (`return_token_timestamps`) are refused: they are read off the cross-attention, whose columns no
+    longer stand for moments. Timestamps of segments are tokens that the decoder writes, and go on working; long sound
+    is cut segment by segment.
+    """
+
+    name: ClassVar[str] = "whisper"
+    models: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "transformers.models.whisper.modeling_whisper": ("WhisperForConditionalGeneration",)
+    }
+    target: ClassVar[str] = "audio"
+
+    def family(self, model: nn.Module) -> CrossFamily:
+        """Where the parts of `model` are."""
+        outer: Any = model
+        config = outer.config
+        return CrossFamily(
+            name=self.name,
+            encoder="model.encoder",
+            decoder="model.decoder",
+            crossings=find_crossings(model, "model.decoder"),
+            attention=encoder_attention(
+                "model.encoder.layers.{}.self_attn",
+                config.encoder_layers,
+                config.encoder_attention_heads,
+                config.d_model,
+                {"q_proj": "query", "k_proj": "key"},
+            ),
+            refused={
+                "return_token_timestamps": "words are placed in time by the columns of the cross-attention, and those "
+                "of dropped frames are gone; ask for segments (return_timestamps=True), or call handle.remove() first"
+            },
+        )
