@@ -22,7 +22,6 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
         ) from None
 
 
-<<<<<<< HEAD
 def first_path(model: nn.Module, *paths: str) -> str:
     """The first of `paths` at which `model` has a module: releases of a library name their modules differently."""
     for path in paths[:-1]:
@@ -32,11 +31,11 @@ def first_path(model: nn.Module, *paths: str) -> str:
             continue
         return path
     return paths[-1]
-=======
+
+
 def arguments_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call of `module`, all by name."""
     return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs}
->>>>>>> s3
 
 
 class MethodShim:
