@@ -11,10 +11,13 @@ from torch import Tensor
 from tokprune.bench.oracle import Gift, kept_rows, oracle_generate
 from tokprune.bench.promptoracle import image_tokens, prompt_oracle_generate
 from tokprune.bench.speed.choices import Choice, check_removes, gift_of
+from tokprune.bench.tileoracle import tile_oracle_generate, tile_rows
 from tokprune.errors import InvalidValueError
 
 _PROMPT = ("llava",)
 """Types of models of which the oracle knows how image tokens get into the prompt."""
+_TILES = ("mllama",)
+"""Types of models that read the tokens of tiles by cross-attention."""
 
 
 def oracle_of(
@@ -33,15 +36,23 @@ def oracle_of(
     """
     if hasattr(model, "qformer"):
         return partial(oracle_generate, model, inputs, gift_of(model, inputs, choices, places))
-    if model.config.model_type not in _PROMPT:
+    kind = model.config.model_type
+    if kind not in (*_PROMPT, *_TILES):
         raise InvalidValueError(
             f"oracle: none is known for {type(model).__name__}; measure it unpruned with --policy none"
         )
     check_removes(choices)
     (choice,) = choices.values()
-    if choice.policy.after is not None or len(choice.steps) != 1:
-        raise InvalidValueError(f"oracle: expected one cut in front of the language model, got {choice.policy}")
+    if choice.policy.after is not None or "cross_attention" in choice.policy.scorer.needs or len(choice.steps) != 1:
+        raise InvalidValueError(
+            f"oracle: expected one cut in front of the language model, got {choice.policy}; choose a scorer that needs "
+            "no cross_attention, and leave `after` away"
+        )
     kept = choice.report.kept
+    if kind in _TILES:
+        if choice.policy.reduction.reads_tokens:
+            raise InvalidValueError(f"oracle: merged tokens cannot be handed to {type(model).__name__}; use 'prune'")
+        return partial(tile_oracle_generate, model, inputs, tile_rows(kept))
     rows = kept_rows(inputs["input_ids"], kept, model.config.image_token_id)
     prefix = None
     if choice.policy.reduction.reads_tokens:
