@@ -89,8 +89,8 @@ class _Spy:
         self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))
 
     def leaving(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Note the length of what leaves the reader, if the cut happened inside of it."""
-        if self.around and self.seen:
+        """Note the length of what leaves the reader, if the cut happened inside of it and nothing else was seen."""
+        if self.around and self.seen and not self.lengths:
             self.lengths.add(answer_of(output).shape[1])
 
 

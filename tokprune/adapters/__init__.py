@@ -15,6 +15,7 @@ from tokprune.adapters.families.instructblip import InstructBlip
 from tokprune.adapters.families.instructblipvideo import InstructBlipVideo
 from tokprune.adapters.families.llava import Llava
 from tokprune.adapters.families.mllama import Mllama
+from tokprune.adapters.families.qwen import Qwen2VL, Qwen3VL, Qwen25VL
 from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
 from tokprune.adapters.families.whisper import Whisper
@@ -38,6 +39,9 @@ __all__ = [
     "LayerCut",
     "Llava",
     "Mllama",
+    "Qwen2VL",
+    "Qwen3VL",
+    "Qwen25VL",
     "Siglip",
     "TimmVit",
     "VisionEncoderDecoder",

@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from tokprune.adapters.hostcopy import HostCopy
-from tokprune.votes import AttentionVotes
 
 
 @dataclass(kw_only=True)
@@ -24,7 +23,9 @@ class Observation:
     """Which tokens of the padded module's sequence are no padding, bool `[image token]`; None if all are."""
     halves: dict[tuple[str, int], dict[str, Tensor]] = field(default_factory=dict)
     """Queries or keys of a layer whose other half has not come yet."""
-    votes: dict[str, dict[int, AttentionVotes]] = field(default_factory=dict)
+    around: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
+    """What the attention module of a layer was given, where its queries and keys alone do not say it."""
+    votes: dict[str, dict[int, Any]] = field(default_factory=dict)
     done: bool = False
     """The cut has happened: what comes later is left alone."""
 

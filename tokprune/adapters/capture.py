@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Observation, current_call
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.packed import PackedSource
 from tokprune.adapters.sources import AttentionSource
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AdapterError, UnsupportedCallError
@@ -44,6 +45,7 @@ class Capture:
         self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
         self.padded = padded if any(source.leading is not None for source in self.sources) else None
         paths = {path for source in sources for path, _ in source.modules} | set(watched)
+        paths |= {source.attention for source in sources if source.attention is not None}
         if self.padded is not None:
             paths.add(self.padded)
         if vectors is not None:
@@ -53,6 +55,9 @@ class Capture:
     def install(self, undo: list[Any]) -> None:
         """Register the hooks and append their handles to `undo`."""
         for source in self.sources:
+            if source.attention is not None:
+                module = self.modules[source.attention]
+                undo.append(module.register_forward_pre_hook(Hook(self._on_attention, source), with_kwargs=True))
             for path, parts in source.modules:
                 hook = Hook(self._on_projection, source, parts)
                 undo.append(self.modules[path].register_forward_hook(hook))
@@ -77,9 +82,17 @@ class Capture:
         halves = call.halves.setdefault(source.slot, {})
         halves.update(source.split(parts, output))
         if len(halves) == 2:
-            call.votes.setdefault(source.signal, {})[source.layer] = source.votes(
-                call.halves.pop(source.slot), call.real
-            )
+            halves = call.halves.pop(source.slot)
+            if isinstance(source, PackedSource):
+                seen: Any = source.packed(halves, call.around.pop(source.slot))
+            else:
+                seen = source.votes(halves, call.real)
+            call.votes.setdefault(source.signal, {})[source.layer] = seen
+
+    def _on_attention(self, source: AttentionSource, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        call = current_call(self.owner)
+        if call is not None and not call.done:
+            call.around[source.slot] = kwargs
 
     def _on_padded(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         call = current_call(self.owner)

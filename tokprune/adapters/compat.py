@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,28 @@ def inferred_mask(model: Any, arguments: Mapping[str, Any]) -> Tensor:
         return torch.ones_like(ids)
     mask: Tensor = (ids != pad).long()
     return mask
+
+
+def marks_images(base: Any) -> bool:
+    """Whether grid positions are found by `mm_token_type_ids`, and not without; older releases go by the ids."""
+    return "mm_token_type_ids" in inspect.signature(base.get_rope_index).parameters
+
+
+def deepstack(output: Any, counts: Sequence[int]) -> list[list[Tensor]]:
+    """Features for later layers of the language model, of each layer and image; the images have `counts` tokens.
+
+    Releases before 5.20 join all images.
+    """
+    layers = getattr(output, "deepstack_features", None) or ()
+    return [list(torch.split(layer, list(counts)) if isinstance(layer, Tensor) else layer) for layer in layers]
+
+
+def with_deepstack(output: Any, layers: Sequence[Sequence[Tensor]]) -> Any:
+    """`output` with other features for later layers, in the form that it has them."""
+    if layers:
+        joined = isinstance(output.deepstack_features[0], Tensor)
+        output.deepstack_features = [torch.cat(list(layer)) if joined else tuple(layer) for layer in layers]
+    return output
 
 
 _SPECIAL = ("pad_token_id", "eos_token_id")

@@ -15,8 +15,8 @@ Places = Callable[[nn.Module, Mapping[str, Any], Sequence[int]], Sequence[Tensor
 encoder's tokens (counted through the encoder's batch, protected ones left out) each target token is made of; -1 for
 none."""
 
-Positions = Callable[[nn.Module, Mapping[str, Any], Tensor], Tensor]
-"""Base model, arguments of the call, attention mask -> position ids of the whole prompt, `[... row sequence]`."""
+Grids = Callable[[Mapping[str, Any]], Sequence[tuple[int, int]]]
+"""Arguments of the call -> rows and columns of each image's tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,11 @@ class EmbedFamily:
         fixed: arguments that change which layers and tokens of the encoder are used, with the values that `sources`
             were made for.
         places: of which encoder tokens the target tokens are made; None where they are the encoder's, in order.
-        positions: position ids of a prompt, where the model computes them from the images; None where it counts.
+        rotary: whether the base computes positions of a prompt from the images in it (`get_rope_index`).
+        others: ids of other placeholders, such as a video's, which are no text either.
         first_position: what a forward starts to count with.
         grid: rows and columns of the image tokens, where all images have the same; None elsewhere.
+        grids: those of each image, where they have different ones.
     """
 
     name: str
@@ -48,6 +50,8 @@ class EmbedFamily:
     tokens_per_image: int | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     places: Places | None = None
-    positions: Positions | None = None
+    rotary: bool = False
+    others: Sequence[int] = ()
     first_position: int = 0
     grid: tuple[int, int] | None = None
+    grids: Grids | None = None

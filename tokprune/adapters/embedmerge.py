@@ -25,6 +25,7 @@ from tokprune.adapters.imageprompt import ImagePrompt
 from tokprune.adapters.imagesignal import ImageSignals
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
+from tokprune.adapters.rotary import RotaryPositions
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES
@@ -49,7 +50,7 @@ class EmbedMergeCut:
         ]
         self.capture = Capture(self, model, sources, watched=(family.base, family.language_model))
         signals = ImageSignals(model, self.base, family, cut, self.capture)
-        self.prompt = ImagePrompt(family, cut, signals, self.config)
+        self.prompt = ImagePrompt(self.base, family, cut, signals, self.config)
         # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
         self._undo: list[Any] = []
         try:
@@ -64,10 +65,15 @@ class EmbedMergeCut:
         undo.append(model.register_forward_hook(Hook(self._end), always_call=True))
         undo.append(self.base.register_forward_pre_hook(Hook(self._on_base), with_kwargs=True))
         self.capture.install(undo)
-        for shim in (
+        shims = [
             MethodShim(model, "generate", self._around_generate),
             MethodShim(self.base, "get_image_features", self._around_features),
-        ):
+        ]
+        if hasattr(self.base, "get_video_features"):
+            shims.append(MethodShim(self.base, "get_video_features", self._around_videos))
+        if self.family.rotary:
+            shims.append(MethodShim(self.base, "get_rope_index", RotaryPositions(self)))
+        for shim in shims:
             shim.install()
             undo.append(shim)
 
@@ -148,23 +154,35 @@ class EmbedMergeCut:
 
     def _around_features(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call: ImageCall | None = current_call(self)
-        if call is None or call.features is None:
+        if call is None or call.features is None or call.videos:
             return original(*args, **kwargs)
-        images = call.features.images if call.kept is None else call.kept
+        features = call.features if call.kept is None else call.kept
         pixels = named_arguments(original, args, kwargs)[self.family.arguments[0]]
         times = len(pixels) // call.encoded
         if times > 1:  # `generate` expanded the images for beams or samples; row by row, as it does with the prompt
             rows = call.rows_of_images or []
-            images = [
-                image
-                for row in sorted(set(rows))
-                for _ in range(times)
-                for image, owner in zip(images, rows, strict=True)
-                if owner == row
-            ]
+            features = features.ordered(
+                [
+                    image
+                    for row in sorted(set(rows))
+                    for _ in range(times)
+                    for image, owner in enumerate(rows)
+                    if owner == row
+                ]
+            )
         elif call.kept is None:
             return call.features.again()
-        return call.features.rebuilt(images, apart=call.generating and encodes_before_expanding(self.model))
+        return features.rebuilt(apart=call.generating and encodes_before_expanding(self.model))
+
+    def _around_videos(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call: ImageCall | None = current_call(self)
+        if call is None:
+            return original(*args, **kwargs)
+        call.videos = True
+        try:
+            return original(*args, **kwargs)
+        finally:
+            call.videos = False
 
     def _on_base(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
         call: ImageCall | None = current_call(self)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tokprune.adapters.compat import deepstack, with_deepstack
+from tokprune.functional import kept_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,10 +22,12 @@ class Features:
         output: what the model itself returned; `pooler_output` is a tensor `[image token dim]` or `[token dim]`, or a
             list or tuple with a tensor for each image, or for each row of the prompt.
         images: the vectors `[token dim]` of each image.
+        layers: those that go into later layers of the language model (DeepStack), of each layer and image.
     """
 
     output: Any
     images: Sequence[Tensor]
+    layers: Sequence[Sequence[Tensor]] = ()
 
     @classmethod
     def of(cls, output: Any, tokens_per_image: int | None = None) -> Features:
@@ -31,7 +36,7 @@ class Features:
         parts = [pooled] if isinstance(pooled, Tensor) and pooled.dim() == 2 else list(pooled)
         if tokens_per_image is not None:
             parts = [image for part in parts if len(part) for image in part.split(tokens_per_image)]
-        return cls(output, parts)
+        return cls(output, parts, deepstack(output, [len(image) for image in parts]))
 
     @property
     def counts(self) -> list[int]:
@@ -43,13 +48,26 @@ class Features:
         """Whether the model expects one tensor, so that images with different numbers of tokens do not fit in."""
         return isinstance(self.output.pooler_output, Tensor)
 
-    def rebuilt(self, images: Sequence[Tensor], apart: bool = False) -> Any:
+    def kept(self, images: Sequence[Tensor], kept: Sequence[Tensor], counts: Sequence[int]) -> Features:
+        """The features with these images, and in later layers the tokens that are `kept` (bool `[token]`) of each."""
+        index = [kept_index(row[None], count)[0] for row, count in zip(kept, counts, strict=True)]
+        layers = [
+            [image[which.to(image.device)] for image, which in zip(layer, index, strict=True)] for layer in self.layers
+        ]
+        return replace(self, images=images, layers=layers)
+
+    def ordered(self, order: Sequence[int]) -> Features:
+        """The features with images number `order`, some of them more than once."""
+        layers = [[layer[index] for index in order] for layer in self.layers]
+        return replace(self, images=[self.images[index] for index in order], layers=layers)
+
+    def rebuilt(self, apart: bool = False) -> Any:
         """An output with these images in the form that the model expects.
 
         Models put features one after the other, so images of different numbers fit in one tensor `[token 1 dim]`;
         `apart` asks for a list instead, which can still be taken apart.
         """
-        pooled = self.output.pooler_output
+        pooled, images = self.output.pooler_output, self.images
         built: Any = list(images)
         if isinstance(pooled, tuple):
             built = tuple(images)
@@ -62,7 +80,7 @@ class Features:
                 built = torch.cat(built)[:, None]
         output = copy.copy(self.output)
         output.pooler_output = built
-        return output
+        return with_deepstack(output, self.layers)
 
     def again(self) -> Any:
         """The output as it came; a copy, for `generate` writes into it."""
@@ -70,4 +88,6 @@ class Features:
 
     def join(self, output: Any) -> Any:
         """An output whose images came apart, in the form that the model expects; others as they are."""
-        return self.rebuilt(output.pooler_output) if isinstance(output.pooler_output, list) else output
+        return (
+            replace(self, images=output.pooler_output).rebuilt() if isinstance(output.pooler_output, list) else output
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -29,9 +31,15 @@ class ImageCall(Observation):
     features: Features | None = None
     rows_of_images: list[int] | None = None
     """The row of each image."""
-    kept: list[Tensor] | None = None
-    """The vectors that stay `[token dim]`, for each image; None if all of them do."""
+    places: Sequence[Tensor] | None = None
+    """Of which encoder tokens each image's tokens are made, once it was asked for."""
+    kept: Features | None = None
+    """The features that stay; None if all of them do."""
     rows: Rows | None = None
     """Which positions of the prompt stay; None if none left."""
+    whole: Mapping[str, Any] | None = None
+    """The arguments of the prompt as it came, once it has been shortened."""
+    videos: bool = False
+    """Videos are being encoded, which some models do as if they were images."""
     gapped: bool = False
     """Position ids with gaps are in use."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tokprune.adapters.compat import marks_images
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.imagecall import ImageCall
 from tokprune.adapters.imageelections import Group, by_image, elect, padded
@@ -15,6 +16,7 @@ from tokprune.adapters.imagerows import rows_of_images
 from tokprune.adapters.imagesignal import ImageSignals
 from tokprune.adapters.loss import IGNORED
 from tokprune.adapters.positions import compact, sequence_positions
+from tokprune.adapters.rotary import close_text_gaps, take_channels
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
@@ -24,14 +26,15 @@ class ImagePrompt:
     """Takes the image tokens that were not kept out of a prompt of ids and out of the features that go with it.
 
     Args:
+        base: the part of the model that merges the features into the prompt.
         family: the model family.
         cut: what to do.
         signals: what is observed.
         config: configuration of the language model.
     """
 
-    def __init__(self, family: EmbedFamily, cut: Cut, signals: ImageSignals, config: Any) -> None:
-        self.family, self.cut, self.signals, self.config = family, cut, signals, config
+    def __init__(self, base: nn.Module, family: EmbedFamily, cut: Cut, signals: ImageSignals, config: Any) -> None:
+        self.base, self.family, self.cut, self.signals, self.config = base, family, cut, signals, config
 
     def shorten(self, call: ImageCall, arguments: dict[str, Any]) -> tuple[dict[str, Any], Observed]:
         """The arguments without the dropped tokens, and what was done. Where all are kept they come back unchanged."""
@@ -52,13 +55,17 @@ class ImagePrompt:
         if sum(numbers) < sum(len(image) for image in images):
             arguments, after = self._without(call, arguments, counts, kept, numbers)
             if self.cut.reduction.removes:
-                call.kept = by_image(groups, [group.stays() for group in groups])
+                images = by_image(groups, [group.stays() for group in groups])
+                call.kept = None if call.features is None else call.features.kept(images, kept, numbers)
         return arguments, _observed(groups, kept, before, after)
 
     def _elect(self, call: ImageCall, arguments: dict[str, Any], images: Sequence[Tensor]) -> list[Group]:
         groups = []
-        for count in sorted({len(image) for image in images}):
-            which = [index for index, image in enumerate(images) if len(image) == count]
+        kinds: list[Any] = [len(image) for image in images]
+        if "grid" in self.cut.needs:  # a signal has one grid only
+            kinds = list(zip(kinds, self.signals.grids(call, arguments), strict=True))
+        for kind in sorted(set(kinds)):
+            which = [index for index, each in enumerate(kinds) if each == kind]
             tokens = torch.stack([images[index] for index in which])
             groups.append(elect(self.cut, self.signals.of(call, arguments, which, tokens), which, tokens))
         return groups
@@ -79,7 +86,7 @@ class ImagePrompt:
             lengths[row] += number
         # Padding in front of a row is put there anew, as much as it then takes.
         rows = Rows.of(stays & (mask.cumsum(dim=1) > 0), "left", lengths)
-        changed = dict(arguments)
+        changed, call.whole = dict(arguments), arguments
         moved = self._positions(call, arguments, stays)
         if moved is not None:
             changed["position_ids"] = moved
@@ -89,7 +96,11 @@ class ImagePrompt:
         if call.generating or call.gapped or rows.valid is not None:
             changed["attention_mask"] = mask
         for name, value in changed.items():
-            if name not in self.family.arguments and isinstance(value, Tensor) and value.shape[:2] == places.shape:
+            if name in self.family.arguments or not isinstance(value, Tensor):
+                continue
+            if name == "position_ids" and value.dim() == 3:
+                changed[name] = take_channels(rows, value)
+            elif value.shape[:2] == places.shape:
                 changed[name] = self._take(rows, name, value)
         return changed, rows.length
 
@@ -105,7 +116,9 @@ class ImagePrompt:
         """Position ids of the unpruned length, where the model's own would not be those that were asked for."""
         preserve, removes = self.cut.positions == "preserve", self.cut.reduction.removes
         given: Tensor | None = arguments.get("position_ids")
-        if given is None and removes and not preserve:
+        if given is not None and given.dim() == 3:
+            return close_text_gaps(given, stays)
+        if given is None and (self._rotary(arguments) or (removes and not preserve)):
             return None  # the model's own, of a shorter prompt
         own = given
         if own is None:
@@ -113,6 +126,10 @@ class ImagePrompt:
             own = own + (0 if call.generating else self.family.first_position)
         call.gapped = preserve and removes
         return own if preserve else compact(own, stays)
+
+    def _rotary(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether the model will ask for grid positions, and so be given those of the whole prompt."""
+        return self.family.rotary and (not marks_images(self.base) or arguments.get("mm_token_type_ids") is not None)
 
 
 def _observed(groups: Sequence[Group], kept: Sequence[Tensor], before: int, after: int) -> Observed:

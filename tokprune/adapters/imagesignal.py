@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.imagecall import ImageCall
+from tokprune.adapters.packed import PackedAttention
 from tokprune.interfaces import Cut
-from tokprune.layers import LayerVotes
+from tokprune.layers import LayerVotes, layer_indices
+from tokprune.pooled import PooledVotes, padded_places
 from tokprune.signal import ATTENTION_NAMES, Signal, Text
 
 
@@ -35,26 +37,47 @@ class ImageSignals:
         needs, found = self.cut.needs, dict[str, Any]()
         for name in ATTENTION_NAMES:
             if name in needs:
-                found[name] = self._votes(call, name)
+                found[name] = self._votes(call, arguments, name, images)
         if "tokens" in needs:
             found["tokens"] = tokens.detach()
         if "text" in needs:
             found["text"] = self._text(call, images)
         if "grid" in needs:
-            found["grid"] = self.family.grid
+            found["grid"] = self.grids(call, arguments)[images[0]]
         return Signal(
             **found,
             shape=(tokens.shape[0], tokens.shape[1]),
             source=f"adapter {self.family.name!r} target {self.cut.target!r}",
         )
 
-    def _votes(self, call: ImageCall, name: str) -> LayerVotes:
-        return self.capture.layer_votes(call, name, range(len(self.family.sources[name])))
+    def grids(self, call: ImageCall, arguments: Mapping[str, Any]) -> Sequence[tuple[int, int] | None]:
+        """Rows and columns of each image's tokens."""
+        if self.family.grids is not None:
+            return self.family.grids(arguments)
+        return [self.family.grid] * (0 if call.features is None else len(call.features.images))
+
+    def _votes(self, call: ImageCall, arguments: Mapping[str, Any], name: str, images: Sequence[int]) -> LayerVotes:
+        depth = len(self.family.sources[name])
+        votes: Any = self.capture.layer_votes(call, name, range(depth))
+        if self.family.places is None or name != "encoder_attention":
+            found: LayerVotes = votes
+            return found
+        if call.places is None:
+            counts = [] if call.features is None else call.features.counts
+            call.places = self.family.places(self.base, arguments, counts)
+        chosen = padded_places([call.places[image] for image in images])
+        wanted = layer_indices(self.cut.needs[name], depth)
+        if isinstance(votes[wanted[0]], PackedAttention):
+            pooled = {index: votes[index].pooled(chosen, len(call.places)) for index in wanted}
+        else:
+            pooled = {index: PooledVotes(votes[index], chosen) for index in wanted}
+        return LayerVotes(pooled, depth, name)
 
     def _text(self, call: ImageCall, images: Sequence[int]) -> Text:
         """One prompt for each image: a row with several images lends its text to each of them."""
         rows = call.rows_of_images or []
         owner = torch.tensor([rows[image] for image in images], device=call.input_ids.device)
-        words = call.input_ids.masked_fill(call.placeholders, 0)  # some placeholders are not in the vocabulary
+        others = torch.isin(call.input_ids, call.input_ids.new_tensor(list(self.family.others)))
+        words = call.input_ids.masked_fill(call.placeholders | others, 0)  # some placeholders are not in the vocabulary
         embeddings: Tensor = self.model.get_input_embeddings()(words).detach()
-        return Text(embeddings[owner.to(embeddings.device)], (call.mask.bool() & ~call.placeholders)[owner])
+        return Text(embeddings[owner.to(embeddings.device)], (call.mask.bool() & ~(call.placeholders | others))[owner])

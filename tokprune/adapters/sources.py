@@ -29,6 +29,7 @@ class AttentionSource:
         protected: how many tokens at the front of the target's side are no candidates.
         leading: how many tokens at the front of a self-attention are the candidates, where others come behind them (a
             question that is read along): those vote too, unless they are padding. None if there are no others.
+        attention: path of the attention module, where its keyword arguments matter, too.
     """
 
     signal: str
@@ -39,6 +40,7 @@ class AttentionSource:
     candidates: Literal["query", "key"]
     protected: int = 0
     leading: int | None = None
+    attention: str | None = None
 
     @property
     def slot(self) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,13 +126,14 @@ def prunes_for_real(adapter: Any, case: Case) -> None:
 def remove_leaves_no_trace(adapter: Any, case: Case) -> None:
     """After remove, the model has the hooks, attributes, weights and answers that it had before."""
     for target in adapter.offers(case.model):
-        before, traces = case.answer(), _traces(case.model)
+        own = _remembered(case)
+        before, traces = case.answer(), _traces(case.model, own)
         handle = apply(case.model, scorer="first", keep=1, target=target, adapter=adapter)
         pruned = case.answer()
         handle.remove()
         handle.remove()
-        if _traces(case.model) != traces:
-            raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model), traces)}")
+        if _traces(case.model, own) != traces:
+            raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model, own), traces)}")
         if not same(case.answer(), before):
             raise Violation(f"Target {target!r}: the logits differ after remove.")
         if same(pruned, before):
@@ -142,7 +143,8 @@ def remove_leaves_no_trace(adapter: Any, case: Case) -> None:
 def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
     """An exception in the middle of a pruned call, or in attach, leaves a model that works as before."""
     for target, names in adapter.offers(case.model).items():
-        before, traces = case.answer(), _traces(case.model)
+        own = _remembered(case)
+        before, traces = case.answer(), _traces(case.model, own)
 
         def broken(signal: Signal, keep: Keep | None = None) -> Tensor:
             raise KeyboardInterrupt
@@ -160,22 +162,38 @@ def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
             raise Violation(f"Target {target!r}: `choose` was not called, or what it raised was swallowed.")
         finally:
             attachment.remove()
-        if _traces(case.model) != traces or not same(case.answer(), before):
-            raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model), traces)}")
+        if _traces(case.model, own) != traces or not same(case.answer(), before):
+            raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model, own), traces)}")
         with contextlib.suppress(AdapterError, ValueError, KeyError):
             adapter.attach(case.model, Cut("nowhere", {}, broken, Prune(), "compact"), done, object()).remove()
-        if _traces(case.model) != traces:
-            raise Violation(f"attach left behind: {_difference(_traces(case.model), traces)}")
+        if _traces(case.model, own) != traces:
+            raise Violation(f"attach left behind: {_difference(_traces(case.model, own), traces)}")
 
 
-def _traces(model: nn.Module) -> dict[str, tuple[Any, ...]]:
-    """Everything by which a module may have been changed: hooks, attributes, class, parameter names."""
+def _remembered(case: Case) -> set[tuple[str, str]]:
+    """Module and name of the attributes that the model itself sets in every call."""
+
+    def attributes() -> dict[tuple[str, str], Any]:
+        return {
+            (name, key): value for name, module in case.model.named_modules() for key, value in vars(module).items()
+        }
+
+    before = attributes()
+    case.answer()
+    return {where for where, value in attributes().items() if value is not before.get(where)}
+
+
+def _traces(model: nn.Module, but: Collection[tuple[str, str]] = ()) -> dict[str, tuple[Any, ...]]:
+    """Everything by which a module may have been changed: hooks, attributes, class, parameter names.
+
+    Attributes in `but` are left out.
+    """
     found = {}
     for name, module in model.named_modules():
         hooks = tuple(
             tuple(map(id, getattr(module, kind).values())) for kind in sorted(vars(module)) if kind.endswith("_hooks")
         )
-        attributes = tuple(sorted((key, id(value)) for key, value in vars(module).items()))
+        attributes = tuple(sorted((key, id(value)) for key, value in vars(module).items() if (name, key) not in but))
         found[name or "the model"] = (type(module), hooks, attributes, tuple(module.state_dict()))
     return found
 

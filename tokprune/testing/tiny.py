@@ -8,52 +8,16 @@ from typing import Any
 from tokprune import adapters
 
 
+def _blip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_crossattention import prompts, tiny_blip
+
+    return tiny_blip(), prompts()
+
+
 def _blip2() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 
     return tiny_blip2("opt"), prompts("opt", pads=(0, 0))
-
-
-def _instructblip() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_instructblip import prompts, tiny_instructblip
-
-    return tiny_instructblip("llama"), prompts("llama", pads=(0, 0), question_pads=(0, 2))
-
-
-def _clip() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import captions, tiny_clip
-
-    return tiny_clip(), captions()
-
-
-def _siglip() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import captions, tiny_siglip
-
-    return tiny_siglip(), captions()
-
-
-def _dinov2() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import pictures, tiny_dinov2
-
-    return tiny_dinov2("Dinov2WithRegistersModel"), pictures()
-
-
-def _vit() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import pictures, tiny_vit
-
-    return tiny_vit(), pictures()
-
-
-def _timm_vit() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import pictures, tiny_timm
-
-    return tiny_timm(reg_tokens=2), {"x": pictures()["pixel_values"]}
-
-
-def _instructblipvideo() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_instructblipvideo import prompts, tiny_instructblipvideo
-
-    return tiny_instructblipvideo("llama"), prompts("llama", pads=(0, 0))
 
 
 def _blip2_retrieval() -> tuple[Any, Mapping[str, Any]]:
@@ -62,16 +26,16 @@ def _blip2_retrieval() -> tuple[Any, Mapping[str, Any]]:
     return tiny_blip2_retrieval(), prompts()
 
 
-def _llava() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
+def _clip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import captions, tiny_clip
 
-    return tiny_llava(), prompts([[16], [16]], pixels(2))
+    return tiny_clip(), captions()
 
 
-def _blip() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_crossattention import prompts, tiny_blip
+def _dinov2() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_dinov2
 
-    return tiny_blip(), prompts()
+    return tiny_dinov2("Dinov2WithRegistersModel"), pictures()
 
 
 def _idefics() -> tuple[Any, Mapping[str, Any]]:
@@ -80,16 +44,70 @@ def _idefics() -> tuple[Any, Mapping[str, Any]]:
     return tiny_idefics(), prompts()
 
 
+def _instructblip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_instructblip import prompts, tiny_instructblip
+
+    return tiny_instructblip("llama"), prompts("llama", pads=(0, 0), question_pads=(0, 2))
+
+
+def _instructblipvideo() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_instructblipvideo import prompts, tiny_instructblipvideo
+
+    return tiny_instructblipvideo("llama"), prompts("llama", pads=(0, 0))
+
+
+def _llava() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
+
+    return tiny_llava(), prompts([[16], [16]], pixels(2))
+
+
 def _mllama() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_mllama import prompts, tiny_mllama
 
     return tiny_mllama(), prompts()
 
 
+def _qwen2_5_vl() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_qwen import prompts, tiny_qwen2_5_vl
+
+    return tiny_qwen2_5_vl(), prompts()
+
+
+def _qwen2_vl() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_qwen import prompts, tiny_qwen2_vl
+
+    return tiny_qwen2_vl(), prompts()
+
+
+def _qwen3_vl() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_qwen import prompts, tiny_qwen3_vl
+
+    return tiny_qwen3_vl(), prompts()
+
+
+def _siglip() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import captions, tiny_siglip
+
+    return tiny_siglip(), captions()
+
+
+def _timm_vit() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_timm
+
+    return tiny_timm(reg_tokens=2), {"x": pictures()["pixel_values"]}
+
+
 def _vision_encoder_decoder() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_crossattention import pictures, tiny_vision_encoder_decoder
 
     return tiny_vision_encoder_decoder(), pictures()
+
+
+def _vit() -> tuple[Any, Mapping[str, Any]]:
+    from tokprune.testing.tiny_encoders import pictures, tiny_vit
+
+    return tiny_vit(), pictures()
 
 
 def _whisper() -> tuple[Any, Mapping[str, Any]]:
@@ -109,6 +127,9 @@ EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
     adapters.InstructBlipVideo: _instructblipvideo,
     adapters.Llava: _llava,
     adapters.Mllama: _mllama,
+    adapters.Qwen25VL: _qwen2_5_vl,
+    adapters.Qwen2VL: _qwen2_vl,
+    adapters.Qwen3VL: _qwen3_vl,
     adapters.Siglip: _siglip,
     adapters.TimmVit: _timm_vit,
     adapters.VisionEncoderDecoder: _vision_encoder_decoder,

@@ -36,7 +36,7 @@ class EmbedMergeAdapter:
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Targets and their signals."""
         family = self.family(model)
-        grid = () if family.grid is None else ("grid",)
+        grid = () if family.grid is None and family.grids is None else ("grid",)
         return {"image": ("tokens", *family.sources, "text", *grid)}
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
