@@ -41,7 +41,23 @@ def prompt_oracle_generate(model: Any, inputs: Mapping[str, Tensor], gift: Gift,
         "inputs_embeds": embeddings.masked_scatter(placeholder.unsqueeze(-1), tokens.to(embeddings.dtype)),
         "attention_mask": mask if rows is None else mask.gather(1, rows),
     }
-    if rows is not None and gift.positions == "preserve":
+    if "image_grid_thw" in inputs:
+        call["position_ids"] = _grid_positions(model, inputs, rows)
+    elif rows is not None and gift.positions == "preserve":
         call["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0).gather(1, rows)
     generated: Tensor = model.generate(**call, **options)
     return generated
+
+
+def _grid_positions(model: Any, inputs: Mapping[str, Tensor], rows: Tensor | None) -> Tensor:
+    """Where the rows that stay stand in the prompt, and in their image, as in the whole prompt `[4 sample row]`."""
+    mask = inputs["attention_mask"]
+    grid, _ = model.model.get_rope_index(
+        inputs["input_ids"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        image_grid_thw=inputs["image_grid_thw"],
+        attention_mask=mask,
+    )
+    if rows is not None:
+        grid, mask = grid.gather(2, rows.expand(len(grid), -1, -1)), mask.gather(1, rows)
+    return torch.cat([(mask.cumsum(1) - 1).clamp(min=0)[None], grid])

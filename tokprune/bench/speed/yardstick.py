@@ -14,7 +14,7 @@ from tokprune.bench.speed.choices import Choice, check_removes, gift_of
 from tokprune.bench.tileoracle import tile_oracle_generate, tile_rows
 from tokprune.errors import InvalidValueError
 
-_PROMPT = ("llava",)
+_PROMPT = ("llava", "qwen2_5_vl")
 """Types of models of which the oracle knows how image tokens get into the prompt."""
 _TILES = ("mllama",)
 """Types of models that read the tokens of tiles by cross-attention."""
