@@ -31,7 +31,9 @@ class Handing(nn.Module):
         """The encoder's output with fewer tokens `[sample image tile row dim]`."""
         output = self.encoder(**inputs)
         hidden = output.last_hidden_state
-        output.last_hidden_state = take_rows(hidden.flatten(0, 2), self.rows).unflatten(0, hidden.shape[:3])
+        output.last_hidden_state = take_rows(hidden.flatten(0, 2), self.rows).view(
+            *hidden.shape[:3], self.num_patches, -1
+        )
         return output
 
 

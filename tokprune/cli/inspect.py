@@ -87,8 +87,8 @@ def inspect(
     except AdapterError as error:
         console.print(f"What pruning can gain is not known: {error}", highlight=False)
         return
-    targets = tuple(arithmetic.stages)
-    countable = tuple(target for target in targets if target in offers) or targets
+    known = tuple(arithmetic.stages)
+    countable = tuple(target for target in known if target in offers) or known
     gains = Gains(arithmetic, countable, workload, machine, batch, after=where, stages=arithmetic.stages)
     console.print(call_text(gains), stages_table(gains), gains_table(gains), words(gains, model), highlight=False)
     if no_adapter:
