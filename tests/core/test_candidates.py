@@ -163,7 +163,6 @@ def test_what_would_not_be_what_attends_is_noted_and_not_offered(word):
 
 
 def test_the_call_is_one_that_works():
-    from tokprune.adapters import GenericAdapter
 
     class Whole(nn.Module):
         def __init__(self, *options, **more):
