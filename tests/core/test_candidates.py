@@ -180,7 +180,6 @@ def test_layers_at_the_root_have_a_call_too():
 
 
 def test_the_call_is_one_that_works():
-    from tokprune.adapters import GenericAdapter  # noqa: F401
 
     class Whole(nn.Module):
         def __init__(self, *options, **more):

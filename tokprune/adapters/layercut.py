@@ -20,6 +20,7 @@ from tokprune.adapters.cutrefusals import refuse_what_needs_a_mask
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import falling_counts, layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
@@ -160,9 +161,7 @@ class LayerCut:
         shorter = hidden
         if count < before:
             kept = kept.to(hidden.device)
-            if self.cut.reduction.reads_tokens:
-                extra = signal.pick(getattr(self.cut.reduction, "wants", ()))
-                tokens, call.sizes = self.cut.reduction(tokens, kept, call.sizes, **extra)
+            tokens, call.sizes = reduce_tokens(self.cut.reduction, tokens, kept, signal, call.sizes)
             stays = kept_index(kept, count)
             call.alive = stays if call.alive is None else call.alive.gather(1, stays)
             call.sizes = None if call.sizes is None else call.sizes.gather(1, stays)

@@ -51,6 +51,11 @@ class AttentionSource:
         """Signal and layer: what the votes are filed under."""
         return self.signal, self.layer
 
+    @property
+    def padded(self) -> bool:
+        """Whether it matters which tokens are padding."""
+        return self.leading is not None
+
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
         """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`.
 
