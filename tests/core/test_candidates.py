@@ -163,6 +163,23 @@ def test_what_would_not_be_what_attends_is_noted_and_not_offered(word):
     assert stack.call is None
 
 
+def test_the_usual_scale_is_that_of_one_head_of_the_queries():
+    fused = {"names": ("qkv",), "outside": (24,), "num_heads": 2}
+    assert only(Stack(Attention(**fused, scale=0.5))).scale is None
+    assert only(Stack(Attention(**fused, scaling=0.25))).scale == 0.25
+    assert only(Stack(Attention(num_heads=2, scale=0.5))).scale is None
+
+
+def test_stacks_of_stacks_are_listed_and_have_no_call():
+    stack = only(nn.ModuleDict({"stages": nn.ModuleList(Stack(Attention(num_heads=2)) for _ in range(2))}))
+    assert (stack.path, stack.layers, stack.call) == ("stages.*.layers.*.attn", 2, None)
+
+
+def test_layers_at_the_root_have_a_call_too():
+    model = nn.Sequential(Attention(num_heads=2), Attention(num_heads=2))
+    assert only(model).call == 'GenericAdapter(encoder="", q="*.q_proj", k="*.k_proj", heads=2)'
+
+
 def test_the_call_is_one_that_works():
     known = {"GenericAdapter": tokprune.adapters.GenericAdapter}
 

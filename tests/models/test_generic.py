@@ -164,6 +164,14 @@ def test_a_cut_behind_the_last_layer_needs_a_reader(either):
         pass
 
 
+@only("blip2-opt")
+def test_projections_that_only_some_layers_have_are_refused(either):
+    crossing = "encoder.layer.*.crossattention.attention"  # in every other layer
+    adapter = GenericAdapter(encoder="qformer", q=f"{crossing}.query", k=f"{crossing}.key", heads=4)
+    with pytest.raises(AdapterError, match="2 of the encoder's 4 layers have a module"):
+        tokprune.apply(either, scorer="first", adapter=adapter)
+
+
 ROTATING = {
     "encoder": "model.language_model",
     "q": "layers.*.self_attn.q_proj",

@@ -162,7 +162,7 @@ class _Reader:
 
 
 REFUSED = {
-    "hidden tokens": ({"reduction": "mask"}, "heads have none"),
+    "hidden tokens": ({"reduction": "mask"}, "what reads them takes no mask"),
     "different numbers": ({"selector": "top-p"}, "no mask to fill the gaps"),
     "a layer": ({"after": 2}, "after=2 means nothing here"),
     "a prompt": ({"scorer": _Reader()}, "needs 'text'"),

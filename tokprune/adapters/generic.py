@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from tokprune.adapters.crossing import CrossFamily
+from tokprune.adapters.cutrefusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.embedmerge import EmbedMergeCut
 from tokprune.adapters.encoder import EncoderFamily
@@ -137,7 +138,8 @@ class GenericAdapter:
         if isinstance(family, EmbedFamily):
             return EmbedMergeCut(model, family, cut, done, owner)
         if isinstance(family, CrossFamily):
-            _refuse(cut)
+            refuse_after("GenericAdapter", "behind the encoder here", cut, ", or use seam='layers'")
+            refuse_what_needs_a_mask("GenericAdapter", cut, "the decoder")
             return EncoderOutputCut(model, family, cut, done, owner)
         depth = len(family.layers)
         if self.reader is None and depth in layers_before(family.after if cut.after is None else cut.after, depth):
@@ -201,23 +203,4 @@ class GenericAdapter:
             sources={"encoder_attention": attention} if attention else {},
             base=self.base,
             language_model=reader,
-        )
-
-
-def _refuse(cut: Cut) -> None:
-    """What cannot be done to tokens on their way from an encoder to its decoder."""
-    if cut.after is not None:
-        raise AdapterError(
-            f"GenericAdapter cuts behind the encoder here, so after={cut.after!r} means nothing; leave it away, or use "
-            "seam='layers'"
-        )
-    if not cut.reduction.removes:
-        raise AdapterError(
-            f"GenericAdapter: reduction {cut.reduction!r} hides tokens from attention, and at this seam nobody can be "
-            "given a mask; use 'prune' or 'merge'"
-        )
-    if cut.keep is None:
-        raise AdapterError(
-            "GenericAdapter: the selector may keep different numbers of tokens for the images of a batch, and at this "
-            "seam there is no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
         )
