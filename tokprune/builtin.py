@@ -22,6 +22,7 @@ def register_scorers() -> Mapping[str, type]:
         "received-attention": scorers.ReceivedAttention,
         "self-attention": scorers.SelfAttention,
         "stride": scorers.Stride,
+        "text-attention": scorers.TextAttention,
     }
 
 

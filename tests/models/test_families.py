@@ -68,7 +68,12 @@ def test_the_adapter_is_found_and_offers_the_target(family, model):
 
 def test_the_scorers_that_fit_are_known(family, model):
     offered = adapter_for(model).offers(model)[family.target]
-    assert set(fitting_scorers(family.target, offered)) == set(family.scorers)
+    assert set(fitting_scorers(family.target, offered)) == {*family.scorers, *family.elsewhere}
+    before = traces(model)
+    for scorer in family.elsewhere:
+        with pytest.raises(AdapterError):
+            applied(model, family, scorer=scorer)
+    assert traces(model) == before
 
 
 def test_every_scorer_that_fits_runs(family, model):

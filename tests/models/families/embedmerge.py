@@ -8,6 +8,8 @@ from .family import Family, after_prompt
 
 VECTORS = ("distinct", "first", "l2-norm", "random", "stride")
 ENCODER = (*VECTORS, "received-attention")
+TEXT = ("catp-vote", "focus", "text-attention")
+"""What reads the text's votes inside the language model."""
 
 
 def row(name, adapter, build, inputs, tokens, scorers=ENCODER, **more):
@@ -33,6 +35,7 @@ FAMILIES = [
         tiny_embed.tiny_llava,
         lambda: prompts([[16], [16]], pixels(2)),
         (16, 16),
+        (*ENCODER, *TEXT),
         several={
             "two images in a row": lambda: prompts([[16, 16], [16]], pixels(3)),
             "one row": lambda: prompts([[16]], pixels(1)),
