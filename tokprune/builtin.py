@@ -22,6 +22,7 @@ def register_scorers() -> Mapping[str, type]:
         "received-attention": scorers.ReceivedAttention,
         "self-attention": scorers.SelfAttention,
         "stride": scorers.Stride,
+        "text-attention": scorers.TextAttention,
     }
 
 
@@ -54,21 +55,32 @@ def register_reductions() -> Mapping[str, type]:
 def register_adapters() -> Mapping[str, type]:
     """Built-in adapters."""
     return {
+        "aya-vision": adapters.AyaVision,
         "blip": adapters.Blip,
         "blip2": adapters.Blip2,
         "blip2-retrieval": adapters.Blip2Retrieval,
         "clip": adapters.Clip,
         "dinov2": adapters.Dinov2,
+        "gemma3": adapters.Gemma3,
         "idefics": adapters.Idefics,
+        "idefics2": adapters.Idefics2,
+        "idefics3": adapters.Idefics3,
         "instructblip": adapters.InstructBlip,
         "instructblip-video": adapters.InstructBlipVideo,
+        "internvl": adapters.InternVl,
         "llava": adapters.Llava,
+        "llava-next": adapters.LlavaNext,
+        "llava-onevision": adapters.LlavaOnevision,
+        "mistral3": adapters.Mistral3,
         "mllama": adapters.Mllama,
+        "paligemma": adapters.PaliGemma,
         "qwen2-5-vl": adapters.Qwen25VL,
         "qwen2-vl": adapters.Qwen2VL,
         "qwen3-vl": adapters.Qwen3VL,
         "siglip": adapters.Siglip,
+        "smolvlm": adapters.SmolVlm,
         "timm-vit": adapters.TimmVit,
+        "vipllava": adapters.VipLlava,
         "vision-encoder-decoder": adapters.VisionEncoderDecoder,
         "vit": adapters.Vit,
         "whisper": adapters.Whisper,

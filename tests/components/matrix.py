@@ -20,6 +20,7 @@ VARIANTS = {
     "received-attention": ["layers=all", "layers=first", "layers=[0,3]"],
     "self-attention": ["layers=first", "layers=last", "layers=[0,3]"],
     "sum": ["backend=reference"],
+    "text-attention": ["voters=all", "layers=all", "layers=first", "layers=[0,3]"],
 }
 """Other options to try a component with; no options are always tried."""
 

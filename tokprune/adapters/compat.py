@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +47,22 @@ def encodes_before_expanding(model: Any) -> bool:
     Releases before expand the images, and have them encoded once for each beam.
     """
     return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+
+
+def mixes_up_images(model: Any, encoded: int, rows: Sequence[int]) -> bool:
+    """Whether `generate` would give beams of a row the images of other rows.
+
+    Releases before 5.20 repeat each image as often as there are beams, where all images of a row should be repeated one
+    after the other. Models that repeat images in a way of their own do it rightly.
+
+    Args:
+        model: whose `generate` it is.
+        encoded: the length of the images' first dimension.
+        rows: the row of each image.
+    """
+    if encodes_before_expanding(model) or "_expand_inputs_for_generation" in vars(type(model)):
+        return False
+    return encoded == len(rows) and len(set(rows)) < len(rows)
 
 
 def inferred_mask(model: Any, arguments: Mapping[str, Any]) -> Tensor:
@@ -91,3 +108,51 @@ def _limit(place: Any, name: str) -> Any:
 def _default_is_none(config: Any, name: str) -> bool:
     # Older releases treat the model's own max_length (20 by default) as a number of new tokens.
     return getattr(type(config)(), name, None) is None
+
+
+def rotated(attention: nn.Module, query: Tensor, key: Tensor, embeddings: Any) -> tuple[Tensor, Tensor]:
+    """Queries and keys `[batch head token dim]` turned as the model itself turns them, by cosines and sines."""
+    turn = rotation_of(attention)
+    return turn(query, key, *embeddings)  # type: ignore[misc,no-any-return]
+
+
+def rotation_of(attention: nn.Module) -> Callable[..., Any] | None:
+    """The function by which a layer of transformers turns its queries and keys: it stands beside the layer's class."""
+    return getattr(sys.modules.get(type(attention).__module__), "apply_rotary_pos_emb", None)
+
+
+def grows_freely(cache: Any) -> bool:
+    """Whether a cache keeps, for each layer, what it was given and nothing else: no fixed size, window or rounding."""
+    known = sys.modules.get("transformers.cache_utils")
+    if known is None or type(cache) is not known.DynamicCache:
+        return False
+    return all(type(layer) is known.DynamicLayer for layer in cache.layers)
+
+
+def unusual_generation(kwargs: dict[str, Any], model_config: Any) -> str | None:
+    """What in a call of `generate` does more to the cache than to let it grow, as `name=value`; None if nothing."""
+    given = kwargs.get("generation_config")
+
+    def asked(name: str) -> Any:
+        found = (_limit(place, name) for place in (kwargs, given, model_config))
+        return next((value for value in found if value is not None), None)
+
+    if asked("cache_implementation") not in (None, "dynamic", "dynamic_full", "offloaded"):
+        return f"cache_implementation={asked('cache_implementation')!r}"
+    for name in _GOES_BACK:
+        if asked(name) not in (None, False):
+            return f"{name}={asked(name)!r}" if not isinstance(asked(name), nn.Module) else name
+    return None
+
+
+_GOES_BACK = (
+    "assistant_model",
+    "prompt_lookup_num_tokens",
+    "assistant_early_exit",
+    "use_mtp",
+    "penalty_alpha",
+    "dola_layers",
+    "prefill_chunk_size",
+    "custom_generate",
+)
+"""Options of `generate` that try tokens and take them back, look at several layers, or read the prompt in pieces."""

@@ -81,7 +81,8 @@ def inspect(
             targets = _targets(offers)  # a processor that asks in another way: then the shapes are not shown
         console.print(targets, _scorers(loaded, offers))
     else:
-        console.print(*candidates(loaded), highlight=False)
+        for part in candidates(loaded):
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     try:
         arithmetic = _arithmetic(loaded)
     except AdapterError as error:

@@ -10,6 +10,7 @@ from tokprune.scorers.random import Random
 from tokprune.scorers.received_attention import ReceivedAttention
 from tokprune.scorers.self_attention import SelfAttention
 from tokprune.scorers.stride import Stride
+from tokprune.scorers.text_attention import TextAttention
 
 __all__ = [
     "CatpVote",
@@ -22,4 +23,5 @@ __all__ = [
     "ReceivedAttention",
     "SelfAttention",
     "Stride",
+    "TextAttention",
 ]

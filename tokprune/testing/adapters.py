@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from tokprune.testing import components
 from tokprune.testing.attentionwatch import AttentionWatch
 from tokprune.testing.failures import Violation, same, shown
 from tokprune.testing.laws import Law, check_all
-from tokprune.votes import AttentionVotes
+from tokprune.votes import AttentionVotes, Votes
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,27 +76,24 @@ def offers_known_signals(adapter: Any, case: Case) -> None:
 def signals_come_as_offered(adapter: Any, case: Case) -> None:
     """Every signal that is offered can be captured, is finite, and is about the target tokens."""
     for target, names in adapter.offers(case.model).items():
-        signal = observe(case.model, case.inputs, names, target=target, adapter=adapter)
-        if set(signal.offered) != set(names):
-            raise Violation(f"Target {target!r} offers {names}, and a signal came with {signal.offered}.")
-        if "tokens" in names and tuple(signal.tokens.shape[:2]) != signal.shape:
-            raise Violation(f"`tokens` has shape {tuple(signal.tokens.shape)} where there are {signal.shape} tokens.")
-        for name in ATTENTION_NAMES:
-            for layer in getattr(signal, name) if name in names else ():
-                about_targets = name != "encoder_attention"
-                if layer.shape[0] != signal.batch or (about_targets and layer.shape[2] != signal.token_count):
-                    raise Violation(f"{name} of layer {layer.layer} has votes {layer.shape} for {signal.shape} tokens.")
-                if not bool(layer.values.isfinite().all()):
-                    raise Violation(f"{name} of layer {layer.layer} is not finite: {shown(layer.values)}.")
+        for together, signal in _observed(adapter, case, target, names):
+            if set(signal.offered) != set(together):
+                raise Violation(f"Target {target!r} offers {together}, and a signal came with {signal.offered}.")
+            if "tokens" in together and tuple(signal.tokens.shape[:2]) != signal.shape:
+                found = tuple(signal.tokens.shape)
+                raise Violation(f"`tokens` has shape {found} where there are {signal.shape} tokens.")
+            for name in ATTENTION_NAMES:
+                for layer in getattr(signal, name) if name in together else ():
+                    _check_votes(name, layer, signal)
 
 
 def attention_is_the_models_own(adapter: Any, case: Case) -> None:
     """Attention comes as the model computes it: the queries, keys, scale and mask of each layer are the right ones."""
     for target, names in adapter.offers(case.model).items():
         with AttentionWatch() as watch:
-            signal = observe(case.model, case.inputs, names, target=target, adapter=adapter)
-        for name in ATTENTION_NAMES:
-            for votes in getattr(signal, name) if name in names and watch.maps else ():
+            seen = _observed(adapter, case, target, names)
+        for name in ATTENTION_NAMES if watch.maps else ():
+            for votes in (votes for together, signal in seen if name in together for votes in getattr(signal, name)):
                 if isinstance(votes, AttentionVotes) and not watch.has_seen(votes.attention):
                     raise Violation(
                         f"Target {target!r}: {name} of layer {votes.layer} has the probabilities "
@@ -109,7 +106,7 @@ def observing_changes_nothing(adapter: Any, case: Case) -> None:
     """Observing a model does not change what it answers."""
     before = case.answer()
     for target, names in adapter.offers(case.model).items():
-        observe(case.model, case.inputs, names, target=target, adapter=adapter)
+        _observed(adapter, case, target, names)
     if not same(case.answer(), before):
         raise Violation("The logits differ after observing.")
 
@@ -181,6 +178,24 @@ def _remembered(case: Case) -> set[tuple[str, str]]:
     before = attributes()
     case.answer()
     return {where for where, value in attributes().items() if value is not before.get(where)}
+
+
+def _observed(adapter: Any, case: Case, target: str, names: Sequence[str]) -> list[tuple[tuple[str, ...], Signal]]:
+    """All signals of a target, together; where they are observed in different places, one by one."""
+    try:
+        return [(tuple(names), observe(case.model, case.inputs, names, target=target, adapter=adapter))]
+    except AdapterError:
+        every = [(name,) for name in names]
+        return [(one, observe(case.model, case.inputs, one, target=target, adapter=adapter)) for one in every]
+
+
+def _check_votes(name: str, layer: Votes, signal: Signal) -> None:
+    """Raise `Violation` unless the votes of one layer are about the target tokens, and are numbers."""
+    about_targets = name != "encoder_attention"
+    if layer.shape[0] != signal.batch or (about_targets and layer.shape[2] != signal.token_count):
+        raise Violation(f"{name} of layer {layer.layer} has votes {layer.shape} for {signal.shape} tokens.")
+    if not bool(layer.values.isfinite().all()):
+        raise Violation(f"{name} of layer {layer.layer} is not finite: {shown(layer.values)}.")
 
 
 def _traces(model: nn.Module, but: Collection[tuple[str, str]] = ()) -> dict[str, tuple[Any, ...]]:

@@ -39,16 +39,21 @@ class AttentionWatch(TorchFunctionMode):
         """Whether one of the attentions that were computed has all the rows of `attention` `[batch head query key]`.
 
         In which order tokens stand is not compared, and rows of zeros are left out: an adapter may move tokens that are
-        no candidates, and padding does not vote.
+        no candidates, and padding does not vote. Of a prompt with several images some rows may vote for each: then the
+        rows of each image have to be in one and the same place.
         """
         wanted = attention.float().sort(dim=-1).values
         votes = wanted.sum(dim=-1) > 0
         for found in self.maps:
+            if found.shape[1] != wanted.shape[1] or found.shape[3] != wanted.shape[3]:
+                continue
+            rows = found.sort(dim=-1).values
             if found.shape == wanted.shape:
-                rows = found.sort(dim=-1).values
-                # [batch head query query]: how far each row that is wanted is from each that was computed
-                far = (wanted[:, :, :, None] - rows[:, :, None]).abs().amax(dim=-1)
-                if bool((far.amin(dim=-1) <= tolerance)[votes].all()):
+                if _among(wanted, rows, votes, tolerance):
+                    return True
+            elif found.shape[2] > wanted.shape[2]:
+                images = zip(wanted[:, None], votes[:, None], strict=True)
+                if all(any(_among(own, row, cast, tolerance) for row in rows[:, None]) for own, cast in images):
                     return True
         return False
 
@@ -66,6 +71,13 @@ class AttentionWatch(TorchFunctionMode):
         elif func in _SOFTMAX and result.dim() == 4:
             self.maps.append(result.detach().float())
         return result
+
+
+def _among(wanted: Tensor, rows: Tensor, votes: Tensor, tolerance: float) -> bool:
+    """Whether the rows of `wanted` `[batch head query key]` that vote are among `rows`, image by image."""
+    # [batch head query query]: how far each row that is wanted is from each that was computed
+    far = (wanted[:, :, :, None] - rows[:, :, None]).abs().amax(dim=-1)
+    return bool((far.amin(dim=-1) <= tolerance)[votes].all())
 
 
 def _probabilities(

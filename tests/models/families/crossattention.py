@@ -30,7 +30,7 @@ from ..masking import Masking
 from .family import Family
 
 TOKEN_SCORERS = ("distinct", "first", "l2-norm", "random", "stride")
-SCORERS = (*TOKEN_SCORERS, "received-attention", "self-attention", "catp-vote", "focus")
+SCORERS = (*TOKEN_SCORERS, "received-attention", "self-attention", "catp-vote", "focus", "text-attention")
 
 
 def shrunk(states, kept, protected):

@@ -16,9 +16,11 @@ SCORERS = (
     "l2-norm",
     "random",
     "stride",
+    "text-attention",
     "received-attention",
     "self-attention",
     "catp-vote",
+    "text-attention",
     "focus",
 )
 LAYERS = [f"model.language_model.layers.{layer}.cross_attn" for layer in CROSSING]

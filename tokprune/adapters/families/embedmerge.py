@@ -8,20 +8,24 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from tokprune.adapters.decoder import decoder_family
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.embedmerge import EmbedMergeCut
+from tokprune.adapters.insidecut import InsideCut
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 
 
 class EmbedMergeAdapter:
-    """Image tokens leave in front of the language model."""
+    """Image tokens leave in front of the language model; or inside, where a policy asks for it and it is known how."""
 
     name: ClassVar[str]
     module: ClassVar[str]
     """The module of transformers that defines the model."""
     model: ClassVar[str]
     """The model's class."""
+    inside: ClassVar[bool] = False
+    """Whether the language model is built like LLaMA's, so that image tokens can leave inside of it, too."""
 
     def matches(self, model: nn.Module) -> bool:
         """Whether `model` is of the class that the adapter is for."""
@@ -37,10 +41,15 @@ class EmbedMergeAdapter:
         """Targets and their signals."""
         family = self.family(model)
         grid = () if family.grid is None and family.grids is None else ("grid",)
-        return {"image": ("tokens", *family.sources, "text", *grid)}
+        text = ("cross_attention",) if self.inside else ()
+        return {"image": ("tokens", *text, *family.sources, "text", *grid)}
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
-        """Cut the image tokens in front of the language model."""
-        if cut.target == "image":
-            return EmbedMergeCut(model, self.family(model), cut, done, owner)
-        raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'image'")
+        """Cut the image tokens in front of the language model, or inside if `after` or the text's votes are wanted."""
+        if cut.target != "image":
+            raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'image'")
+        family = self.family(model)
+        if self.inside and (cut.after is not None or "cross_attention" in cut.needs):
+            decoder = decoder_family(model, family.name, family.image_token_id, family.base, family.arguments[0])
+            return InsideCut(model, decoder, cut, done, owner)
+        return EmbedMergeCut(model, family, cut, done, owner)

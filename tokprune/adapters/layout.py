@@ -1,0 +1,169 @@
+"""Where in the prompts the images' tokens stand, and which tokens vote for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokprune.adapters.hostcopy import HostCopy
+from tokprune.adapters.rows import Rows
+from tokprune.errors import UnsupportedCallError
+from tokprune.votes import AttentionVotes
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Images that have equally many tokens.
+
+    Attributes:
+        images: which images, int `[image]`.
+        rows: in which row of the batch each is.
+        places: where in its row its tokens stand, `[image token]`.
+        owners: `rows`, as the host knows them.
+    """
+
+    images: Tensor
+    rows: Tensor
+    places: Tensor
+    owners: tuple[int, ...]
+
+    def of(self, states: Tensor) -> Tensor:
+        """The images' tokens `[image token dim]` in `[row sequence dim]`, of prompts that are there once."""
+        places = self.places.to(states.device)
+        return states[self.rows.to(states.device)[:, None], places]
+
+
+@dataclass(eq=False)
+class Layout:
+    """The prompts of one call, each once: `generate` has copies of them beside each other where it follows several.
+
+    Attributes:
+        placeholders: bool `[row sequence]`, where image tokens stand.
+        real: bool `[row sequence]`, what is no padding.
+        copies: how many rows of the call are the same prompt.
+    """
+
+    placeholders: Tensor
+    real: Tensor
+    copies: int = 1
+    _counts: HostCopy = field(init=False)
+    _voters: HostCopy = field(init=False)
+    voting: Tensor = field(init=False)
+    """bool `[row sequence]`: the text, and the last token whatever it is."""
+
+    def __post_init__(self) -> None:
+        self.real = self.real.to(self.placeholders.device)
+        behind = self.real.flip(dims=(1,)).long().cumsum(dim=1).flip(dims=(1,))  # real tokens from here on
+        self.voting = self.real & (~self.placeholders | (behind == 1))
+        self._counts = HostCopy(self.placeholders.sum(dim=1))
+        self._voters = HostCopy(self.voting.sum(dim=1))
+
+    def voters(self) -> Rows:
+        """Who votes in each row, in the order of the prompt; rows with fewer are filled up in front."""
+        return Rows.of(self.voting, "left", _read(self._voters))
+
+    def groups(self, sizes: Sequence[int]) -> list[Group]:
+        """The images, in groups of those that have equally many tokens.
+
+        Args:
+            sizes: how many tokens each image of the call has.
+
+        Raises:
+            UnsupportedCallError: those are not the placeholders that there are.
+        """
+        counts = _read(self._counts)
+        index = Rows.of(self.placeholders, "right", counts).index
+        found: dict[int, list[tuple[int, int, Tensor]]] = {}
+        total = len(counts) * self.copies
+        row = taken = images = 0
+        for size in sizes:
+            while row < total and taken == counts[row // self.copies]:
+                row, taken = row + 1, 0
+            if row == total or taken + size > counts[row // self.copies]:
+                raise _unfit(counts, sizes)
+            if row % self.copies == 0:
+                own = row // self.copies
+                found.setdefault(size, []).append((images, own, index[own, taken : taken + size]))
+                images += 1
+            taken += size
+        if sum(counts) * self.copies != sum(sizes):
+            raise _unfit(counts, sizes)
+        device = index.device
+        return [
+            Group(
+                torch.tensor([image for image, _, _ in members], device=device),
+                torch.tensor([row for _, row, _ in members], device=device),
+                torch.stack([places for _, _, places in members]),
+                tuple(row for _, row, _ in members),
+            )
+            for members in found.values()
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Queries of the voters and keys of everybody, in one layer.
+
+    Attributes:
+        query: `[row head voter dim]`.
+        key: `[row key_head sequence dim]`.
+        allowed: bool `[row 1 voter sequence]`, who sees whom.
+        voters: which positions vote.
+        scale: factor on the dot products.
+        layer: index of the layer.
+    """
+
+    query: Tensor
+    key: Tensor
+    allowed: Tensor
+    voters: Rows
+    scale: float
+    layer: int
+
+    def votes(self, group: Group) -> AttentionVotes:
+        """What the voters of each image's row say about its tokens; all others of the row are protected."""
+        rows, length = group.rows, self.key.shape[2]
+        own = torch.zeros(len(rows), length, dtype=torch.bool, device=rows.device).scatter(1, group.places, True)
+        order = own.to(torch.uint8).sort(dim=1, stable=True).indices  # others first, candidates last
+        key = self.key[rows].gather(2, order[:, None, :, None].expand(-1, self.key.shape[1], -1, self.key.shape[3]))
+        heads = self.query.shape[1]
+        allowed = self.allowed[rows].gather(3, order[:, None, None, :].expand(-1, -1, self.allowed.shape[2], -1))
+        weights = None if self.voters.valid is None else self.voters.valid[rows].float().repeat(1, heads)
+        return AttentionVotes(
+            self.query[rows],
+            key.repeat_interleave(heads // key.shape[1], dim=1),
+            self.scale,
+            allowed,
+            candidates="key",
+            weights=weights,
+            layer=self.layer,
+            protected=length - group.places.shape[1],
+        )
+
+
+def image_sizes(features: Any) -> list[int]:
+    """How many tokens each image has, from what a model's `get_image_features` gives."""
+    if isinstance(features, Mapping) or hasattr(features, "pooler_output"):
+        features = features["pooler_output"] if isinstance(features, Mapping) else features.pooler_output
+    return [each.shape[:-1].numel() for each in features]
+
+
+def _read(counts: HostCopy) -> list[int]:
+    found = counts.read()
+    if found is None:
+        raise UnsupportedCallError(
+            "which row has how many images cannot be read while a graph is recorded; record only what comes behind "
+            "the prompt"
+        )
+    return found
+
+
+def _unfit(counts: Sequence[int], sizes: Sequence[int]) -> UnsupportedCallError:
+    return UnsupportedCallError(
+        f"the prompts have {list(counts)} image placeholders per row, but the images have {list(sizes)} tokens, and no "
+        "image goes across two rows. Build the prompt with the model's processor"
+    )
