@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import tokprune
 from tokprune import inspect_attention
 
 
@@ -180,14 +181,15 @@ def test_layers_at_the_root_have_a_call_too():
 
 
 def test_the_call_is_one_that_works():
+    known = {"GenericAdapter": tokprune.adapters.GenericAdapter}
 
     class Whole(nn.Module):
         def __init__(self, *options, **more):
             super().__init__()
             self.vision = Stack(Attention(*options, **more), Attention(*options, **more))
 
-    adapter = eval(only(Whole(num_heads=2, scale=0.25)).call)
+    adapter = eval(only(Whole(num_heads=2, scale=0.25)).call, known)
     assert (adapter.encoder, adapter.q, adapter.heads, adapter.scale) == ("vision", "layers.*.attn.q_proj", 2, 0.25)
     assert adapter.matches(Whole())
-    adapter = eval(only(Whole(("qkv",), outside=(24,), num_heads=4)).call)
+    adapter = eval(only(Whole(("qkv",), outside=(24,), num_heads=4)).call, known)
     assert (adapter.qkv, adapter.heads, adapter.scale) == ("layers.*.attn.qkv", 4, None)

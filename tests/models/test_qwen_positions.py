@@ -263,7 +263,7 @@ def test_generate_goes_on_with_the_cache_of_a_pruned_one(model):
         ids = torch.cat([first.sequences, more], dim=1)
         mask = torch.cat([inputs["attention_mask"], torch.ones(2, 6, dtype=torch.long)], dim=1)
         given = {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values}
-        found = with_cache(model, given, max_new_tokens=4).sequences
+        found = with_cache(model, given, max_length=ids.shape[1] + 4).sequences
         # The same in one go: the prompt with all that came after it.
         types = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 6))
         whole = {**inputs, "input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}

@@ -107,10 +107,10 @@ class EmbedMergeCut:
         arguments = named_arguments(original, args, kwargs)
         if current_call(self) is not None:
             return original(*args, **kwargs)
-        if not self._has_images(arguments):
-            return self._go_on(original, args, kwargs, arguments)
         if arguments.get("input_ids") is None:
             arguments["input_ids"] = arguments.pop("inputs", None)
+        if not self._has_images(arguments):
+            return self._go_on(original, args, kwargs, arguments)
         with torch.no_grad():
             arguments = self._open(arguments, generating=True)
         call: ImageCall = current_call(self)

@@ -102,7 +102,7 @@ def tiny_llava_next() -> Any:
 
     Example:
         >>> model = tiny_llava_next()
-        >>> tuple(model(**prompts([[14], [14]], tiles((16, 32), (32, 12)))).logits.shape)
+        >>> tuple(model(**prompts([[14], [14]], tiles((16, 32), (16, 32)))).logits.shape)
         (2, 22, 99)
     """
     config = LlavaNextConfig(
