@@ -84,20 +84,20 @@ class Config:
     num_attention_heads = 4
 
 
-@pytest.mark.parametrize(
-    ("attributes", "heads"),
-    [
-        ({"num_heads": 2}, 2),
-        ({"n_heads": 8}, 8),
-        ({"config": Config()}, 4),
-        ({"head_dim": 2}, 4),
-        ({}, None),
-        ({"num_heads": 3}, None),
-        ({"num_heads": True}, None),
-    ],
-    ids=str,
-)
-def test_heads_come_from_the_module_or_its_configuration_if_they_can_be(attributes, heads):
+HEADS = {
+    "num_heads": ({"num_heads": 2}, 2),
+    "n_heads": ({"n_heads": 8}, 8),
+    "configuration": ({"config": Config()}, 4),
+    "head_dim": ({"head_dim": 2}, 4),
+    "nothing": ({}, None),
+    "that do not divide": ({"num_heads": 3}, None),
+    "no number": ({"num_heads": True}, None),
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_heads_come_from_the_module_or_its_configuration_if_they_can_be(case):
+    attributes, heads = HEADS[case]
     stack = only(Stack(Attention(**attributes)))
     assert stack.heads == heads
     assert ("unknown" in str(stack)) == (heads is None)
