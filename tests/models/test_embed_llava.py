@@ -391,6 +391,14 @@ def test_looking_words_up_in_the_prompt_changes_nothing(model):
         assert torch.equal(generate(model, one, do_sample=False, prompt_lookup_num_tokens=2), expected)
 
 
+def test_gaps_are_not_taken_for_the_ends_of_sequences(model):
+    inputs, _ = batch("one image each")
+    one = {name: value[1:] for name, value in inputs.items()}  # no padding: `generate` leaves the mask away
+    with tokprune.apply(model, scorer="l2-norm", keep=3, positions="preserve"):
+        expected = generate(model, one)
+        assert torch.equal(generate(model, one, use_cache=False), expected)
+
+
 def test_labels_of_hidden_tokens_are_refused(model):
     inputs, _ = batch("one image each")
     policy = tokprune.Policy(scorer="l2-norm", keep=3, reduction="mask")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.compat import encodes_before_expanding, inferred_mask, mixes_up_images, shift_length_limits
+from tokprune.adapters.compat import inferred_mask, mixes_up_images, shift_length_limits
 from tokprune.adapters.continued import Continuations, masked_anew, whole_prompt_shortened
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.embedrefusals import refuse_call, refuse_cut
@@ -195,7 +195,7 @@ class EmbedMergeCut:
             )
         elif call.kept is None:
             return call.features.again()
-        return features.rebuilt(apart=call.generating and encodes_before_expanding(self.model))
+        return features.rebuilt()
 
     def _around_videos(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call: ImageCall | None = current_call(self)
@@ -209,13 +209,9 @@ class EmbedMergeCut:
 
     def _on_base(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
         call: ImageCall | None = current_call(self)
-        if call is None or call.features is None:
+        if call is None or not call.gapped:
             return None
-        changed = dict(kwargs)
-        encoded = kwargs.get("mm_encoder_outputs") or {}
-        if encoded.get("image") is not None and call.features.joined:
-            changed["mm_encoder_outputs"] = {**encoded, "image": call.features.join(encoded["image"])}
-        if call.gapped and kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
-            # Without a mask, positions with gaps are read as several sequences packed into one.
-            changed["attention_mask"] = torch.ones_like(kwargs["input_ids"])
-        return args, changed
+        if kwargs.get("attention_mask") is not None or kwargs.get("past_key_values") is not None:
+            return None
+        # Without a mask, positions with gaps are read as several sequences packed into one.
+        return args, {**kwargs, "attention_mask": torch.ones_like(kwargs["input_ids"])}
