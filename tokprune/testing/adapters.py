@@ -167,6 +167,19 @@ def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
             raise Violation(f"attach left behind: {_difference(_traces(case.model, own), traces)}")
 
 
+def _remembered(case: Case) -> set[tuple[str, str]]:
+    """Module and name of the attributes that the model itself sets in every call."""
+
+    def attributes() -> dict[tuple[str, str], Any]:
+        return {
+            (name, key): value for name, module in case.model.named_modules() for key, value in vars(module).items()
+        }
+
+    before = attributes()
+    case.answer()
+    return {where for where, value in attributes().items() if value is not before.get(where)}
+
+
 def _observed(adapter: Any, case: Case, target: str, names: Sequence[str]) -> list[tuple[tuple[str, ...], Signal]]:
     """All signals of a target, together; where they are observed in different places, one by one."""
     try:
@@ -183,19 +196,6 @@ def _check_votes(name: str, layer: Votes, signal: Signal) -> None:
         raise Violation(f"{name} of layer {layer.layer} has votes {layer.shape} for {signal.shape} tokens.")
     if not bool(layer.values.isfinite().all()):
         raise Violation(f"{name} of layer {layer.layer} is not finite: {shown(layer.values)}.")
-
-
-def _remembered(case: Case) -> set[tuple[str, str]]:
-    """Module and name of the attributes that the model itself sets in every call."""
-
-    def attributes() -> dict[tuple[str, str], Any]:
-        return {
-            (name, key): value for name, module in case.model.named_modules() for key, value in vars(module).items()
-        }
-
-    before = attributes()
-    case.answer()
-    return {where for where, value in attributes().items() if value is not before.get(where)}
 
 
 def _traces(model: nn.Module, but: Collection[tuple[str, str]] = ()) -> dict[str, tuple[Any, ...]]:

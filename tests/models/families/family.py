@@ -58,8 +58,8 @@ class Family:
     tolerance: float = 0.0
     several: Mapping[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     uneven: bool = True
-    elsewhere: tuple[str, ...] = ()
     gaps: float = 0.0
+    elsewhere: tuple[str, ...] = ()
     new_tokens: Callable[[Any, Mapping[str, Any], Tensor], Tensor] | None = None
     asked: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 

@@ -16,6 +16,7 @@ SCORERS = (
     "l2-norm",
     "random",
     "stride",
+    "text-attention",
     "received-attention",
     "self-attention",
     "catp-vote",
