@@ -31,9 +31,10 @@ class Policy:
         target: which tokens may be removed; None takes the adapter's first.
         positions: "compact" (kept tokens take positions 0 .. k-1 of the language model) or "preserve" (they keep their
             own). Tokens cut inside an encoder carry their positions with them either way.
-        after: for a target that is cut inside an encoder: behind which of its layers. A float in (0, 1] is a share of
-            the depth, an int >= 1 a number of layers; several numbers, or "every", remove tokens in equal steps (as
-            ToMe does, arXiv 2210.09461). None takes the adapter's default.
+        after: for a target that is cut inside an encoder: behind which of its layers; where a decoder cross-attends to
+            the tokens: behind which of its cross-attention layers. A float in (0, 1] is a share of the depth, an int
+            >= 1 a number of layers; several numbers, or "every", remove tokens in equal steps (as ToMe does, arXiv
+            2210.09461). None takes the adapter's default.
 
     Raises:
         InvalidValueError: a value that cannot be used; `UnknownNameError` for a name that nobody registered.

@@ -56,8 +56,8 @@ def chosen(family, counts=(3,), seed=3):
     """Which tokens stay, and what makes them stay; the images take turns with `counts`."""
     kept = some_kept(family.tokens, [counts[image % len(counts)] for image in range(len(family.tokens))], seed)
     if len(counts) > 1:
-        return kept, keeping(kept)
-    return kept, {"scorer": Keep(kept), "keep": counts[0]}
+        return kept, keeping(kept, family.tokens)
+    return kept, {"scorer": Keep(kept, family.tokens), "keep": counts[0]}
 
 
 def test_the_adapter_is_found_and_offers_the_target(family, model):

@@ -20,11 +20,12 @@ from tokprune.adapters.capture import Capture
 from tokprune.adapters.columns import Columns
 from tokprune.adapters.crossing import CrossFamily
 from tokprune.adapters.encodings import Encoded, encoder_sources, note_images, signal_of
-from tokprune.adapters.generations import Generations, cache_of, filled, is_static
+from tokprune.adapters.generations import Generations, cache_of, filled
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import arguments_of, module_at
 from tokprune.adapters.reducing import reduce_tokens
+from tokprune.adapters.refusals import Refusals
 from tokprune.adapters.rows import Rows
 from tokprune.adapters.textvotes import Readers
 from tokprune.errors import UnsupportedCallError
@@ -33,8 +34,6 @@ from tokprune.keep import keep_count
 from tokprune.layers import LayerVotes, layer_indices
 from tokprune.signal import Signal
 
-_NEEDS_CROPPING = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")
-
 
 @dataclass(kw_only=True)
 class Reading(Encoded):
@@ -42,8 +41,6 @@ class Reading(Encoded):
 
     readers: Readers | None = None
     columns: Columns | None = None
-    later: bool = False
-    """A step behind the prompt: what stays has been chosen."""
 
 
 class CrossCut:
@@ -80,7 +77,8 @@ class CrossCut:
 
     def _install(self) -> None:
         undo = self._undo
-        Guard(self.model, self.family, self.owner, self._check).install(undo)
+        refusals = Refusals(self.cut, self.decoder, self.modules)
+        Guard(self.model, self.family, self.owner, refusals).install(undo)
         undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
         undo.append(self.decoder.register_forward_pre_hook(Hook(self._on_decoder), with_kwargs=True, prepend=True))
         undo.append(self.decoder.register_forward_hook(Hook(self._end), always_call=True))
@@ -92,32 +90,6 @@ class CrossCut:
         """Take every hook off the model; calling it again does nothing."""
         while self._undo:
             self._undo.pop().remove()
-
-    def _check(self, arguments: Mapping[str, Any], config: Any) -> None:
-        def asked(name: str) -> Any:
-            return arguments[name] if arguments.get(name) is not None else getattr(config, name, None)
-
-        if is_static(arguments.get("past_key_values")) or "static" in str(asked("cache_implementation")):
-            raise UnsupportedCallError(
-                "a static cache holds keys and values of all tokens from the beginning, and its later layers would be "
-                "read beyond those that stayed; use the usual cache"
-            )
-        if config is not None and any(asked(name) for name in _NEEDS_CROPPING):
-            raise UnsupportedCallError(
-                "assisted decoding takes steps back in the cache, and which tokens stayed is kept with it; generate "
-                "without an assistant and without prompt lookup, or call handle.remove() first"
-            )
-        if config is not None and asked("use_cache") is False:
-            raise UnsupportedCallError(
-                "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
-            )
-        if torch.is_grad_enabled() and any(
-            module.training and getattr(module, "gradient_checkpointing", False) for module in self.decoder.modules()
-        ):
-            raise UnsupportedCallError(
-                "gradient checkpointing runs the decoder's layers again in backward, where the tokens that were chosen "
-                "are no longer known; switch it off, or cut at the encoder's output (after=None)"
-            )
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = current_call(self)
@@ -134,8 +106,13 @@ class CrossCut:
             enter_call(self, call)
         cache = arguments.get("past_key_values")
         if filled(cache):
-            call.columns, call.later = self.generations.recall(cache), True
+            call.columns = self.generations.recall(cache)
             call.done = call.columns is not None
+            if call.done and self.family.once and arguments.get(self.family.crossings[0].states) is not None:
+                raise UnsupportedCallError(
+                    "new images came in the middle of a generation whose first ones were pruned; begin again with the "
+                    "whole prompt"
+                )
         call.readers = Readers()
         if not call.done:
             self.capture.verify()
@@ -178,11 +155,6 @@ class CrossCut:
             if states is None:
                 return None  # no image
             self._choose(call, states, mask, len(text))
-        elif call.later and states is not None and self.family.once and index == 0:
-            raise UnsupportedCallError(
-                "new images came in the middle of a generation whose first ones were pruned; begin again with the "
-                "whole prompt"
-            )
         if call.columns.whole:
             return None
         if states is not None:

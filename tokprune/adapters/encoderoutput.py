@@ -18,7 +18,7 @@ from tokprune.adapters.calls import enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.crossing import CrossFamily
 from tokprune.adapters.encodings import Encoded, encoder_sources, note_images, signal_of
-from tokprune.adapters.guard import Guard
+from tokprune.adapters.guard import Guard, Options
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
@@ -60,7 +60,7 @@ class EncoderOutputCut:
         while self._undo:
             self._undo.pop().remove()
 
-    def _check(self, arguments: Mapping[str, Any], config: Any) -> None:
+    def _check(self, arguments: Mapping[str, Any], options: Options | None) -> None:
         for name in self.family.given:
             tokens = None if arguments.get(name) is None else last_hidden(arguments[name])
             if tokens is not None and tokens not in self._given and getattr(tokens, "_base", None) not in self._given:

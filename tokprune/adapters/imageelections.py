@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokprune.adapters.reducing import reduce_tokens
 from tokprune.functional import kept_index
 from tokprune.interfaces import Cut
 from tokprune.keep import keep_count
@@ -51,10 +52,8 @@ def elect(cut: Cut, signal: Signal, images: Sequence[int], tokens: Tensor) -> Gr
     else:
         counts = [keep_count(cut.keep, count)] * len(images)
     sizes = None
-    if cut.reduction.reads_tokens and min(counts) < count:
-        extra = signal.pick(getattr(cut.reduction, "wants", ()))
-        reduced, sizes = cut.reduction(tokens, chosen.to(tokens.device), **extra)
-        tokens = reduced.to(tokens.dtype)
+    if min(counts) < count:
+        tokens, sizes = reduce_tokens(cut.reduction, tokens, chosen, signal)
     return Group(images, chosen, counts, tokens, sizes)
 
 

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import recomputes_hooks
+from tokprune.adapters.cutrefusals import refuse_what_needs_a_mask
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import falling_counts, layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
@@ -74,16 +76,7 @@ class LayerCut:
 
     def _refuse(self) -> None:
         where = f"adapter {self.family.name!r} target {self.cut.target!r}"
-        if not self.cut.reduction.removes:
-            raise AdapterError(
-                f"{where}: reduction {self.cut.reduction!r} hides tokens from attention, and the encoder's attention "
-                "takes no mask; use 'prune' or 'merge'"
-            )
-        if self.cut.keep is None:
-            raise AdapterError(
-                f"{where}: the selector may keep different numbers of tokens for the images of a batch, and the "
-                "encoder has no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
-            )
+        refuse_what_needs_a_mask(where, self.cut, "the encoder")
         if "grid" in self.cut.needs and len(self.places) > 1:
             raise AdapterError(
                 f"{where}: 'grid' is only known at the first of {len(self.places)} cuts, afterwards tokens are missing "
@@ -168,9 +161,7 @@ class LayerCut:
         shorter = hidden
         if count < before:
             kept = kept.to(hidden.device)
-            if self.cut.reduction.reads_tokens:
-                extra = signal.pick(getattr(self.cut.reduction, "wants", ()))
-                tokens, call.sizes = self.cut.reduction(tokens, kept, call.sizes, **extra)
+            tokens, call.sizes = reduce_tokens(self.cut.reduction, tokens, kept, signal, call.sizes)
             stays = kept_index(kept, count)
             call.alive = stays if call.alive is None else call.alive.gather(1, stays)
             call.sizes = None if call.sizes is None else call.sizes.gather(1, stays)

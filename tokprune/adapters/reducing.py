@@ -18,4 +18,5 @@ def reduce_tokens(
     if not reduction.reads_tokens:
         return tokens, sizes
     extra = signal.pick(getattr(reduction, "wants", ()))
-    return reduction(tokens, kept.to(tokens.device), sizes, **extra)
+    reduced, sizes = reduction(tokens, kept.to(tokens.device), sizes, **extra)
+    return reduced.to(tokens.dtype), sizes

@@ -142,9 +142,8 @@ def tiny_vision_encoder_decoder(
         AutoConfig.for_model(decoder, **_IDS, **writing, vocab_size=99, is_decoder=True, add_cross_attention=True),
     )
     attentions = [(paths.format(i) + "{}", names, parts) for i in range(3)]
-    layers = {"vit": "encoder.layers", "deit": "encoder.layers", "dinov2": "encoder.encoder.layer"}.get(encoder)
-    if layers is not None:
-        attentions = [(f"{layers}.{i}.attention.{{}}", ("q_proj", "k_proj"), 1) for i in range(2)] + attentions
+    if encoder in ("vit", "deit"):
+        attentions = [(f"encoder.layers.{i}.attention.{{}}", ("q_proj", "k_proj"), 1) for i in range(2)] + attentions
     model = _build(VisionEncoderDecoderModel, config, attention, seed, pictures, attentions)
     for where in (model.config, model.generation_config):
         where.decoder_start_token_id, where.pad_token_id, where.eos_token_id = BOS, PAD, EOS

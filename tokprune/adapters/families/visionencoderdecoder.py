@@ -10,9 +10,11 @@ from torch import nn
 
 from tokprune.adapters.crossing import CrossFamily, find_crossings
 from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
+from tokprune.adapters.modules import first_path
+from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
 
-_PLAIN = {"q_proj": "query", "k_proj": "key"}
+_PROJECTIONS = (("q_proj", "attention.query", "query"), ("k_proj", "attention.key", "key"))  # older DINOv2s the second
 # Type of encoder -> how many tokens at its front are no image tokens, and where its attention is: None where something
 # is added to the products of queries and keys, or where only some tokens look at each other.
 _ENCODERS: Mapping[str, tuple[Callable[[Any], int], str | None]] = {
@@ -54,20 +56,26 @@ class VisionEncoderDecoder(CrossAttentionAdapter):
             )
         count, attention = _ENCODERS[config.model_type]
         protected = count(config)
+        found: list[AttentionSource] = []
+        if attention is not None:
+            first = f"encoder.{attention.format(0)}"
+            projections = {
+                first_path(model, f"{first}.{new}", f"{first}.{old}").removeprefix(f"{first}."): part
+                for new, old, part in _PROJECTIONS
+            }
+            found = encoder_attention(
+                f"encoder.{attention}",
+                config.num_hidden_layers,
+                config.num_attention_heads,
+                config.hidden_size,
+                projections,
+            )
         return CrossFamily(
             name=self.name,
             encoder="encoder",
             decoder="decoder",
             crossings=find_crossings(model, "decoder"),
-            attention=[]
-            if attention is None
-            else encoder_attention(
-                f"encoder.{attention}",
-                config.num_hidden_layers,
-                config.num_attention_heads,
-                config.hidden_size,
-                _PLAIN,
-            ),
+            attention=found,
             protected=protected,
             patch_size=config.patch_size if attention is not None else None,
         )

@@ -19,6 +19,7 @@ class Whisper(CrossAttentionAdapter):
     Signals: `tokens` (the encoder's output), `encoder_attention` and `self_attention` (frames vote for frames, layer by
     layer) and `cross_attention` (the text's tokens vote for frames). No frame is protected.
 
+    Frames that were encoded earlier are refused in `generate`, which reads the length of the sound off them.
     Timestamps of words (`return_token_timestamps`) are refused: they are read off the cross-attention, whose columns no
     longer stand for moments. Timestamps of segments are tokens that the decoder writes, and go on working; long sound
     is cut segment by segment.
@@ -48,6 +49,8 @@ class Whisper(CrossAttentionAdapter):
             ),
             refused={
                 "return_token_timestamps": "words are placed in time by the columns of the cross-attention, and those "
-                "of dropped frames are gone; ask for segments (return_timestamps=True), or call handle.remove() first"
+                "of dropped frames are gone; ask for segments (return_timestamps=True), or call handle.remove() first",
+                "encoder_outputs": "how long the sound is would be read off the number of frames, of which some are "
+                "gone; give input_features",
             },
         )
