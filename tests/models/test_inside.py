@@ -23,6 +23,7 @@ BATCHES = {
     "one row": lambda: prompts((1,), (0,)),
     "several images": lambda: prompts((2, 1)),
     "as many in each row": lambda: prompts((2, 2), (0, 1)),
+    "a row without an image": lambda: prompts((1, 0, 1), (0, 0, 2)),
     "the image is last": lambda: prompts(behind=0),
 }
 
