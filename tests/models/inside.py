@@ -6,8 +6,8 @@ from functools import cache
 import torch
 
 import tokprune
-from tokprune.adapters.decoder import decoder_family
-from tokprune.adapters.insidecut import INSIDE_SIGNALS, InsideCut
+from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
+from tokprune.adapters.inside.family import decoder_family
 from tokprune.errors import AdapterError
 from tokprune.testing.tiny_inside import IMAGE, tiny_inside
 

@@ -10,8 +10,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 import tokprune
 from tokprune import AdapterError, InvalidValueError, UnsupportedCallError
 from tokprune.adapters.compat import encodes_before_expanding
-from tokprune.adapters.decoder import DecoderFamily
-from tokprune.adapters.insidecut import InsideCut
+from tokprune.adapters.inside.cut import InsideCut
+from tokprune.adapters.inside.family import DecoderFamily
 from tokprune.testing.tiny_inside import IMAGE, prompts, tiny_inside
 
 from .inside import Inside, built, generate, logits, pruned

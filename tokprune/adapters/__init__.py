@@ -6,8 +6,6 @@ come from; and the one between the layers of a language model built like LLaMA's
 `DecoderFamily`. `tokprune new adapter NAME` writes an example.
 """
 
-from tokprune.adapters.decoder import DecoderFamily
-from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.blip2retrieval import Blip2Retrieval
@@ -27,8 +25,10 @@ from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
 from tokprune.adapters.families.whisper import Whisper
 from tokprune.adapters.generic import GenericAdapter
-from tokprune.adapters.insidecut import INSIDE_SIGNALS, InsideCut
-from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
+from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
+from tokprune.adapters.inside.family import DecoderFamily
+from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
+from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.sources import AttentionSource
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from tokprune.adapters.delegated.heads import HeadCut, HeadFamily
 from tokprune.adapters.families.qformer import QFormerAdapter, query_sources
-from tokprune.adapters.headcut import HeadCut, HeadFamily
 from tokprune.interfaces import Attachment, Cut, Observed
 
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.crosscut import CrossCut
-from tokprune.adapters.crossing import CrossFamily
-from tokprune.adapters.encoderoutput import EncoderOutputCut
+from tokprune.adapters.crossing.cut import CrossCut
+from tokprune.adapters.crossing.family import CrossFamily
+from tokprune.adapters.crossing.output import EncoderOutputCut
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.decoder import decoder_family
-from tokprune.adapters.embedfamily import EmbedFamily
-from tokprune.adapters.embedmerge import EmbedMergeCut
-from tokprune.adapters.insidecut import InsideCut
+from tokprune.adapters.embedmerge.cut import EmbedMergeCut
+from tokprune.adapters.embedmerge.family import EmbedFamily
+from tokprune.adapters.inside.cut import InsideCut
+from tokprune.adapters.inside.family import decoder_family
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 

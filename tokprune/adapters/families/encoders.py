@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.encoder import EncoderFamily
-from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
+from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
+from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import first_path, module_at
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError

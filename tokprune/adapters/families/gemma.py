@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.embedmerge.family import EmbedFamily
+from tokprune.adapters.embedmerge.packing import blocks, every_image_alike
+from tokprune.adapters.embedmerge.towers import square, tower_attention
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.packing import blocks, every_image_alike
-from tokprune.adapters.towers import square, tower_attention
 
 
 @dataclass(frozen=True)

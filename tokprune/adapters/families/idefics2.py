@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.embedmerge.family import EmbedFamily
+from tokprune.adapters.embedmerge.packing import every_image_alike, shuffled
+from tokprune.adapters.embedmerge.resampler import ResamplerSource
+from tokprune.adapters.embedmerge.towers import tower_attention
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.packing import every_image_alike, shuffled
-from tokprune.adapters.resampler import ResamplerSource
-from tokprune.adapters.towers import tower_attention
 
 _ARGUMENTS = ("pixel_values", "pixel_attention_mask")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.embedmerge.family import EmbedFamily
+from tokprune.adapters.embedmerge.towers import square, tower_attention, used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.towers import square, tower_attention, used_layers
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.embedmerge.family import EmbedFamily
+from tokprune.adapters.embedmerge.packing import packing_options, tiled
+from tokprune.adapters.embedmerge.towers import tower_attention, used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.packing import packing_options, tiled
-from tokprune.adapters.towers import tower_attention, used_layers
 
 
 class TilesAdapter(EmbedMergeAdapter):

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.embedmerge.family import EmbedFamily
+from tokprune.adapters.embedmerge.packing import blocks
+from tokprune.adapters.embedmerge.towers import query_and_key, used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.packed import PackedAttention, PackedSource, rotated
-from tokprune.adapters.packing import blocks
 from tokprune.adapters.sources import AttentionSource
-from tokprune.adapters.towers import query_and_key, used_layers
 
 
 @dataclass(frozen=True)

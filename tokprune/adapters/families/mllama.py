@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.crossing import CrossFamily, Crossing
+from tokprune.adapters.crossing.family import CrossFamily, Crossing
 from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
 from tokprune.adapters.sources import AttentionSource
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.delegated import DelegatedCut
-from tokprune.adapters.encoder import EncoderFamily
-from tokprune.adapters.family import DelegatedFamily
-from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
+from tokprune.adapters.delegated.cut import DelegatedCut
+from tokprune.adapters.delegated.family import DelegatedFamily
+from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
+from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
 from tokprune.adapters.packed import PackedSource
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.calls import leave_call
-from tokprune.adapters.encoder import EncoderFamily
-from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut, refuse_mask
+from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut, refuse_mask
+from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import MethodShim
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError, UnsupportedCallError

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.crossing import CrossFamily, find_crossings
+from tokprune.adapters.crossing.family import CrossFamily, find_crossings
 from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
 from tokprune.adapters.modules import first_path
 from tokprune.adapters.sources import AttentionSource

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from tokprune.adapters.calls import Observation
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.crossing import CrossFamily
+from tokprune.adapters.crossing.family import CrossFamily
+from tokprune.adapters.crossing.tilevotes import Tiles
 from tokprune.adapters.modules import arguments_of
 from tokprune.adapters.sources import AttentionSource
-from tokprune.adapters.tilevotes import Tiles
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
 from tokprune.signal import Signal

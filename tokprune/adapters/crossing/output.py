@@ -16,9 +16,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from tokprune.adapters.calls import enter_call, leave_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.crossing import CrossFamily
-from tokprune.adapters.encodings import Encoded, encoder_sources, note_images, signal_of
-from tokprune.adapters.guard import Guard, Options
+from tokprune.adapters.crossing.encodings import Encoded, encoder_sources, note_images, signal_of
+from tokprune.adapters.crossing.family import CrossFamily
+from tokprune.adapters.crossing.guard import Guard, Options
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens

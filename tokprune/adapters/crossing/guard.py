@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
-from tokprune.adapters.crossing import CrossFamily
+from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import MethodShim, arguments_of
 from tokprune.errors import UnsupportedCallError

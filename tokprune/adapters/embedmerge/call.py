@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from tokprune.adapters.calls import Observation
-from tokprune.adapters.features import Features
+from tokprune.adapters.embedmerge.features import Features
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.rows import Rows
 

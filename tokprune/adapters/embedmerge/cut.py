@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import inferred_mask, mixes_up_images, shift_length_limits
-from tokprune.adapters.continued import Continuations, masked_anew, whole_prompt_shortened
-from tokprune.adapters.embedfamily import EmbedFamily
-from tokprune.adapters.embedrefusals import refuse_call, refuse_cut
-from tokprune.adapters.features import Features
+from tokprune.adapters.embedmerge.call import ImageCall
+from tokprune.adapters.embedmerge.continued import Continuations, masked_anew, whole_prompt_shortened
+from tokprune.adapters.embedmerge.family import EmbedFamily
+from tokprune.adapters.embedmerge.features import Features
+from tokprune.adapters.embedmerge.prompt import ImagePrompt
+from tokprune.adapters.embedmerge.refusals import refuse_call, refuse_cut
+from tokprune.adapters.embedmerge.rotary import RotaryPositions
+from tokprune.adapters.embedmerge.signal import ImageSignals
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
-from tokprune.adapters.imagecall import ImageCall
-from tokprune.adapters.imageprompt import ImagePrompt
-from tokprune.adapters.imagesignal import ImageSignals
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
-from tokprune.adapters.rotary import RotaryPositions
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices

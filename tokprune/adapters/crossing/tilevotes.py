@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tokprune.adapters.textvotes import own_last
+from tokprune.adapters.crossing.textvotes import own_last
 from tokprune.votes import AttentionVotes
 
 

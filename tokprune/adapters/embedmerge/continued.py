@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokprune.adapters.embedmerge.call import ImageCall
 from tokprune.adapters.generations import Generations, cache_of
-from tokprune.adapters.imagecall import ImageCall
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.compat import grows_freely, recomputes_hooks, rotation_of, unusual_generation
-from tokprune.adapters.decoder import DecoderFamily
-from tokprune.adapters.layout import Group
-from tokprune.adapters.shorter import Shorter
+from tokprune.adapters.inside.family import DecoderFamily
+from tokprune.adapters.inside.layout import Group
+from tokprune.adapters.inside.shorter import Shorter
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tokprune.adapters.calls import Call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.family import DelegatedFamily
-from tokprune.adapters.placeholders import check_placeholders
+from tokprune.adapters.delegated.family import DelegatedFamily
+from tokprune.adapters.delegated.placeholders import check_placeholders
 from tokprune.adapters.positions import compact, sequence_positions
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import rotated
-from tokprune.adapters.decoder import DecoderFamily
 from tokprune.adapters.hooks import Hook
-from tokprune.adapters.insiderefusals import (
+from tokprune.adapters.inside.family import DecoderFamily
+from tokprune.adapters.inside.layout import Group, Layout, Looks, image_sizes
+from tokprune.adapters.inside.refusals import (
     check_copies,
     check_cut,
     check_generation,
@@ -28,10 +29,9 @@ from tokprune.adapters.insiderefusals import (
     check_model,
     check_prompt,
 )
-from tokprune.adapters.layout import Group, Layout, Looks, image_sizes
+from tokprune.adapters.inside.shorter import Shorter
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.rows import Rows
-from tokprune.adapters.shorter import Shorter
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.keep import keep_count

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.outercall import refuse_precomputed
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.columns import Columns
-from tokprune.adapters.crossing import CrossFamily
-from tokprune.adapters.encodings import Encoded, encoder_sources, note_images, signal_of
+from tokprune.adapters.crossing.columns import Columns
+from tokprune.adapters.crossing.encodings import Encoded, encoder_sources, note_images, signal_of
+from tokprune.adapters.crossing.family import CrossFamily
+from tokprune.adapters.crossing.guard import Guard
+from tokprune.adapters.crossing.refusals import Refusals
+from tokprune.adapters.crossing.textvotes import Readers
 from tokprune.adapters.generations import Generations, cache_of, filled
-from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import arguments_of, module_at
 from tokprune.adapters.reducing import reduce_tokens
-from tokprune.adapters.refusals import Refusals
 from tokprune.adapters.rows import Rows
-from tokprune.adapters.textvotes import Readers
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.keep import keep_count

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.compat import marks_images
-from tokprune.adapters.embedfamily import EmbedFamily
-from tokprune.adapters.imagecall import ImageCall
-from tokprune.adapters.imageelections import Group, by_image, elect, padded
-from tokprune.adapters.imagerows import rows_of_images
-from tokprune.adapters.imagesignal import ImageSignals
+from tokprune.adapters.embedmerge.call import ImageCall
+from tokprune.adapters.embedmerge.elections import Group, by_image, elect, padded
+from tokprune.adapters.embedmerge.family import EmbedFamily
+from tokprune.adapters.embedmerge.images import rows_of_images
+from tokprune.adapters.embedmerge.rotary import close_text_gaps, take_channels
+from tokprune.adapters.embedmerge.signal import ImageSignals
 from tokprune.adapters.loss import IGNORED
 from tokprune.adapters.positions import compact, sequence_positions
-from tokprune.adapters.rotary import close_text_gaps, take_channels
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.embedfamily import EmbedFamily
-from tokprune.adapters.imagecall import ImageCall
+from tokprune.adapters.embedmerge.call import ImageCall
+from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.packed import PackedAttention
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices

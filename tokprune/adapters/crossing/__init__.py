@@ -1,0 +1,1 @@
+"""Seam S3: models whose decoder cross-attends to an encoder."""

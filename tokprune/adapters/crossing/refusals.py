@@ -1,0 +1,83 @@
+"""What a cut inside a decoder, with its caches of different lengths, cannot do: refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from tokprune.adapters.crossing.guard import Options
+from tokprune.adapters.generations import is_static
+from tokprune.errors import UnsupportedCallError
+from tokprune.interfaces import Cut
+
+_NEEDS_CROPPING = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")
+
+
+@dataclass(frozen=True, eq=False)
+class Refusals:
+    """Looks at the arguments of an outer call.
+
+    Args:
+        cut: what is asked for.
+        decoder: the module that runs through the cross-attention layers.
+        shortened: those that get fewer keys and values.
+    """
+
+    cut: Cut
+    decoder: nn.Module
+    shortened: Sequence[nn.Module]
+
+    def __call__(self, arguments: Mapping[str, Any], options: Options | None) -> None:
+        """Raise `UnsupportedCallError` if the call cannot be pruned rightly; `options` are those of a generation."""
+        if options is not None:
+            _check_generation(options)
+        if is_static(arguments.get("past_key_values")):
+            raise UnsupportedCallError(_STATIC)
+        if self.cut.keep is None or not self.cut.reduction.removes:
+            fused = [name for name in map(_implementation, self.shortened) if "flash" in name or "flex" in name]
+            if fused:
+                raise UnsupportedCallError(
+                    f"rows that keep different numbers of tokens, and tokens that are hidden, need a mask, which "
+                    f"attention {fused[0]!r} does not take here; use 'sdpa' or 'eager', or a selector that keeps the "
+                    "same number, such as 'top-k'"
+                )
+        if torch.is_grad_enabled() and any(
+            module.training and getattr(module, "gradient_checkpointing", False) for module in self.decoder.modules()
+        ):
+            raise UnsupportedCallError(
+                "gradient checkpointing runs the decoder's layers again in backward, where the tokens that were chosen "
+                "are no longer known; switch it off"
+            )
+
+
+_STATIC = (
+    "a static cache holds room for keys and values of all tokens from the beginning, and those that left would be read "
+    "as zeros; use the usual cache"
+)
+
+
+def _check_generation(options: Options) -> None:
+    if "static" in str(options.get("cache_implementation")):
+        raise UnsupportedCallError(_STATIC)
+    if any(options.get(name) for name in _NEEDS_CROPPING):
+        raise UnsupportedCallError(
+            "assisted decoding takes steps back in the cache, and which tokens stayed is kept with it; generate "
+            "without an assistant and without prompt lookup, or call handle.remove() first"
+        )
+    if options.get("prefill_chunk_size"):
+        raise UnsupportedCallError(
+            "prefill_chunk_size lets the prompt come in pieces, of which only the first would vote; leave it away"
+        )
+    if options.get("use_cache") is False:
+        raise UnsupportedCallError(
+            "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
+        )
+
+
+def _implementation(attention: nn.Module) -> str:
+    """The name of the attention implementation that a module uses."""
+    return str(getattr(getattr(attention, "config", None), "_attn_implementation", None))

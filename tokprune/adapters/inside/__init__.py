@@ -1,0 +1,1 @@
+"""Seam S4 in a language model: image tokens leave between its layers."""

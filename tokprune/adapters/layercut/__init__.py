@@ -1,0 +1,1 @@
+"""Seam S4: between the layers of an image encoder."""
