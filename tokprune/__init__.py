@@ -33,6 +33,7 @@ from tokprune.hookspecs import hookimpl
 from tokprune.listing import list_adapters, list_aggregators, list_reductions, list_scorers, list_selectors
 from tokprune.observe import observe
 from tokprune.policy import Policy
+from tokprune.pooled import PooledVotes
 from tokprune.report import Report
 from tokprune.signal import Signal, Text
 from tokprune.votes import AttentionVotes, Votes
@@ -52,6 +53,7 @@ __all__ = [
     "PluginError",
     "PluginWarning",
     "Policy",
+    "PooledVotes",
     "Report",
     "Signal",
     "SignalError",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from tokprune.adapters.paths import STAR, starred
+from tokprune.adapters.paths import STAR, joined, starred
 from tokprune.probe import Lengths, probe
 
 PAIRS = (
@@ -69,7 +69,7 @@ class AttentionStack:
             return None
         layers, attention = self.path.split(STAR)
         encoder, _, stack = layers.rstrip(".").rpartition(".")
-        inside = f"{stack}.{STAR}{attention}"
+        inside = joined(stack, STAR) + attention
         if len(self.projections) == 1:
             where = f'qkv="{inside}.{self.projections[0]}"'
         else:

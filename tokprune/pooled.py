@@ -19,10 +19,10 @@ class PooledVotes(Votes):
     [CLS] is the first of them.
 
     Args:
-        of: votes `[row voter token]` for the encoder's tokens; its own weights are not asked for.
+        of: votes `[row voter token]` for the encoder's tokens.
         places: int `[image token merged]`: which of the encoder's tokens, counted through all rows, each token is made
             of; -1 where it is made of fewer. A token made of none gets no vote.
-        weights: how much each voter counts `[image voter]`, or None.
+        weights: how much each voter counts `[image voter]`; None: what it counts in `of`, in the last tile.
 
     Raises:
         InvalidValueError: `places` has another shape, or names tokens that there are not.
@@ -45,6 +45,8 @@ class PooledVotes(Votes):
         ):
             raise InvalidValueError(f"PooledVotes: places must be -1 to {rows * tokens - 1}")
         self.of, self.places = of, places
+        if weights is None and of.weights is not None:
+            weights = of.weights[places.flatten(1).amax(dim=1).to(of.weights.device).clamp(min=0) // tokens]
         self._set_shape((places.shape[0], voters, places.shape[1]), weights, of.layer, of.heads)
 
     @property
@@ -68,7 +70,7 @@ class PooledVotes(Votes):
 
     def total(self, backend: Backend = "auto") -> Tensor:
         """Summed votes for each token `[image token]`; see `Votes.total`."""
-        if self.weights is None and self.of.weights is None:
+        if self.weights is None:
             return self._pool(self.of.total(backend)[..., None])[..., 0]
         self._check_backend(backend)
         return exact_sum(self.values, self.weights)

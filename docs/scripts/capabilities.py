@@ -144,10 +144,13 @@ def _observed(trial: Trial) -> list[str]:
     from tokprune.registry import default_registry
 
     names = default_registry().create("adapter", trial.adapter).offers(trial.model)[trial.target]
-    signal = observe(trial.model, trial.inputs, needs=names, target=trial.target, adapter=trial.adapter)
+    for name in names:  # one by one: some are observed in front of a language model, others inside
+        signal = observe(trial.model, trial.inputs, needs=(name,), target=trial.target, adapter=trial.adapter)
+        if signal.offered != (name,):
+            raise AssertionError(f"{trial}: {name!r} was wanted, {signal.offered} were observed")
     report = trial.runs(trial.answer, scorer="first")
     counts = sorted(set((~report.scores.isnan()).sum(dim=1).tolist()))
-    return [", ".join(map(str, counts)), ", ".join(f"`{name}`" for name in signal.offered)]
+    return [", ".join(map(str, counts)), ", ".join(f"`{name}`" for name in names)]
 
 
 def _generated(trial: Trial) -> list[str]:

@@ -4,6 +4,9 @@ The most important comes first. Each result is on the disk at once, and a step f
 said to be skipped; run again with the same --out, only what is missing is measured. Needs no network and no trained
 weights, and tokprune need not be installed.
 
+The models whose language model reads every image token, where pruning gains most, are measured by
+`--model llava-1.5-7b qwen2.5-vl-7b llama-3.2-11b-vision`.
+
 Without a GPU the way can be tried: `--device cpu --model blip2-opt-2.7b:scale=0.1 --quick`.
 """
 
@@ -156,8 +159,38 @@ class Watch(Listener):
             raise OutOfTimeError("the budget was spent in the middle of it")
 
 
+READERS = ("llava-1.5-7b", "qwen2.5-vl-7b", "llama-3.2-11b-vision")
+"""Sizes whose language model reads every image token."""
+
+
 def steps_of(bench: Bench, model: str) -> list[Step]:
-    """What to measure, the most important first."""
+    """What to measure of a model, the most important first."""
+    return _steps_of_reader(bench, model) if model.partition(":")[0] in READERS else _steps_of_blip(bench, model)
+
+
+def _steps_of_reader(bench: Bench, model: str) -> list[Step]:
+    """The smallest batch and one that fills the device, by the cheapest scorer and by one that reads attention."""
+    many = 2 if bench.quick else 4 if model.startswith(READERS[2]) else 16
+    norms, received = "l2-norm keep=1/4", f"received-attention keep=1/4{_counted_by('sum', bench.backend)}"
+    plan = (
+        [(many, received, 80.0)]
+        if bench.quick
+        else [
+            (many, received, 100.0),  # building the model included
+            (1, received, 50.0),
+            (many, norms, 60.0),
+            (1, norms, 40.0),
+        ]
+    )
+
+    def step(batch_size: int, policy: str, seconds: float) -> Step:
+        name = f"{model}, batch {batch_size}, greedy, image tokens by {policy.partition(' ')[0]}"
+        return Step(name, seconds, seconds / 3, lambda left: bench.speed(model, batch_size, policy, 1, left))
+
+    return [step(*each) for each in plan]
+
+
+def _steps_of_blip(bench: Bench, model: str) -> list[Step]:
     scale = model.partition(":")[2]
     other = "blip2-flan-t5-xl" + (f":{scale}" if scale else "")
     many, some = (2, 1) if bench.quick else (64, 8)
@@ -256,7 +289,7 @@ def measure_all(arguments: argparse.Namespace) -> list[gpu_summary.Outcome]:
     arguments.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(arguments, deadline)
     outcomes: list[gpu_summary.Outcome] = []
-    for step in steps_of(bench, arguments.model):
+    for step in [step for model in arguments.model for step in steps_of(bench, model)]:
         begin = time.monotonic()
         left = deadline - begin
         state, note = "skipped", f"{max(left, 0):.0f} s left, {step.least:.0f} s needed"
@@ -281,11 +314,17 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=9.0, help="time budget, imports included")
     parser.add_argument("--device", default="cuda", help="torch device")
     parser.add_argument("--dtype", default="bfloat16", choices=DTYPES)
-    parser.add_argument("--model", default="blip2-opt-2.7b", help="a real size; T5 is measured at the same scale")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=["blip2-opt-2.7b"],
+        help="real sizes; beside a BLIP-2, the one with T5 is measured at the same scale",
+    )
     parser.add_argument("--backend", default="auto", help="who counts votes: auto, triton or reference")
     parser.add_argument("--quick", action="store_true", help="tiny batches, one repeat: to try the way, not to measure")
     arguments = parser.parse_args(words)
-    parse_size(arguments.model)
+    for model in arguments.model:
+        parse_size(model)
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("there is no CUDA device; try the way with --device cpu --model blip2-opt-2.7b:scale=0.1 --quick")
     return arguments

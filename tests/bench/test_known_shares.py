@@ -13,6 +13,7 @@ import pytest
 from tokprune.bench.arithmetic import Arithmetic
 from tokprune.bench.costs import Workload, shares
 from tokprune.bench.gains import Gains
+from tokprune.bench.promptarithmetic import PromptArithmetic
 from tokprune.bench.roofline import Machine
 from tokprune.bench.sizes import real_size_config
 from tokprune.bench.weightless import weightless
@@ -105,3 +106,37 @@ def test_gains_at_batch_1_and_a_quarter(size, workload, query, image):
 def test_gains_at_batch_32(size, workload, query, image, both):
     gains = [gain.batch for gain in gains_of(size, workload)]
     assert gains == pytest.approx([*query, *image, *both], abs=0.011)
+
+
+LLAVA, SHORT, LONG = "llava-1.5-7b", Workload(50, 5), Workload(50, 128)
+
+
+@functools.cache
+def llava():
+    return PromptArithmetic(weightless(real_size_config(LLAVA)))
+
+
+@pytest.mark.parametrize(
+    ("workload", "flops", "batch_1", "milliseconds", "batch_32"),
+    [
+        (SHORT, (4, 0, 95, 1), (2, 0, 48, 49), 28.6, (4, 0, 91, 5)),
+        (LONG, (4, 0, 80, 17), (0, 0, 3, 97), 464, (2, 0, 35, 64)),
+    ],
+)
+def test_shares_of_llava(workload, flops, batch_1, milliseconds, batch_32):
+    costs = llava().count(workload)
+    alone, together = (Machine().seconds(costs, batch) for batch in (1, 32))
+    assert percent(costs.flops) == pytest.approx(flops, abs=1)
+    assert percent(alone) == pytest.approx(batch_1, abs=1)
+    assert percent(together) == pytest.approx(batch_32, abs=1)
+    assert 1000 * sum(alone.values()) == pytest.approx(milliseconds, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("workload", "gains", "alone"), [(SHORT, (1.78, 2.92, 4.27), 1.52), (LONG, (1.59, 2.24, 2.82), 1.04)]
+)
+def test_gains_of_llava(workload, gains, alone):
+    # Causal attention over 626 tokens is halved on paper, and counted whole here.
+    table = Gains(llava(), ("image",), workload, stages=llava().stages).table()
+    assert [gain.flops for gain in table] == pytest.approx(gains, rel=0.007)
+    assert table[1].alone == pytest.approx(alone, abs=0.015)

@@ -57,3 +57,27 @@ def test_a_configuration_without_a_placeholder_is_named(opt):
 def test_nothing_is_no_input(opt, batch, words, name):
     with pytest.raises(InvalidValueError, match=f"{name}: expected at least 1, got 0"):
         random_inputs(opt, batch, words)
+
+
+@pytest.mark.parametrize(
+    ("size", "front", "pixels"),
+    [
+        ("llava-1.5-7b", 576, (2, 3, 336, 336)),
+        ("qwen2.5-vl-7b", 1280, (2 * 5120, 1176)),
+        ("llama-3.2-11b-vision", 1, (2, 1, 4, 3, 560, 560)),
+    ],
+)
+def test_each_family_gets_its_pictures_and_as_many_placeholders_as_it_has_tokens(size, front, pixels):
+    model = random_model(real_size_config(f"{size}:scale=1/64"))
+    inputs = random_inputs(model, 2, prompt_tokens=5)
+    ids = inputs["input_ids"]
+    assert inputs["pixel_values"].shape == pixels
+    assert ((ids == model.config.image_token_id).sum(1) == front).all()
+    if size.startswith("qwen"):
+        assert (ids[:, 0] == model.config.vision_start_token_id).all()
+        assert (inputs["mm_token_type_ids"].sum(1) == front).all()
+        assert (inputs["image_grid_thw"].prod(1) == 4 * front).all()
+    if size.startswith("llama"):
+        assert inputs["cross_attention_mask"].shape == (2, 6, 1, 4)
+        shape = inputs["aspect_ratio_ids"][0, 0] - 1
+        assert model.config.vision_config.supported_aspect_ratios[shape] == [2, 2]

@@ -8,7 +8,7 @@ import torch
 from tokprune import Policy, handles_of
 from tokprune.bench.oracle import Gift, kept_rows
 from tokprune.bench.randominputs import random_inputs
-from tokprune.bench.speed import block as module
+from tokprune.bench.speed import yardstick
 from tokprune.bench.speed.block import Settings, measure_block
 from tokprune.bench.speed.turns import in_turns
 from tokprune.errors import AdapterError, InvalidValueError
@@ -45,11 +45,11 @@ def test_every_round_begins_with_somebody_else():
 def test_all_variants_are_measured_in_turns(opt, monkeypatch):
     inputs = random_inputs(opt, 2)
     log = []
-    whole, hand = opt.generate, module.oracle_generate
+    whole, hand = opt.generate, yardstick.oracle_generate
     monkeypatch.setattr(
         opt, "generate", lambda **kw: log.append("pruned" if handles_of(opt) else "unpruned") or whole(**kw)
     )
-    monkeypatch.setattr(module, "oracle_generate", lambda *a, **kw: log.append("oracle") or hand(*a, **kw))
+    monkeypatch.setattr(yardstick, "oracle_generate", lambda *a, **kw: log.append("oracle") or hand(*a, **kw))
     done = []
     block = measure_block(opt, inputs, BOTH, SETTINGS, FakeClock(opt), lambda: done.append(1))
     names = ("unpruned", "oracle", "pruned")
@@ -97,7 +97,7 @@ def test_an_oracle_that_is_handed_the_wrong_rows_is_refused(opt, monkeypatch):
     def the_others(model, inputs, choices, places):
         return Gift(kept_rows(inputs["input_ids"], ~choices["query"].report.kept, model.config.image_token_id))
 
-    monkeypatch.setattr(module, "gift_of", the_others)
+    monkeypatch.setattr(yardstick, "gift_of", the_others)
     with pytest.raises(
         InvalidValueError, match=r"oracle: answers [12] of 2 samples differently .*l2-norm.* no yardstick"
     ):
@@ -106,7 +106,7 @@ def test_an_oracle_that_is_handed_the_wrong_rows_is_refused(opt, monkeypatch):
 
 
 def test_what_cannot_be_measured_is_refused_before_it_is(opt):
-    with pytest.raises(AdapterError, match="no vision_model, qformer"):
+    with pytest.raises(AdapterError, match="expected a model with vision_model, qformer"):
         measure_block(torch.nn.Linear(1, 1), {}, [], SETTINGS, FakeClock(opt))
     with pytest.raises(AdapterError, match="cannot cut target 'nothing'"):
         measure_block(opt, random_inputs(opt, 1), [Policy("l2-norm", target="nothing")], SETTINGS, FakeClock(opt))

@@ -63,7 +63,7 @@ def test_by_default_all_fitting_scorers_run(tokprune, checkpoint, tmp_path):
     assert result.exit_code == 0, result.output
     (folder,) = (tmp_path / "runs").iterdir()
     labels = {row["label"] for row in rows(folder)}
-    others = set(list_scorers()) - {"received-attention"}  # which has votes about image tokens only
+    others = set(list_scorers()) - {"received-attention", "text-attention"}  # which have votes about image tokens only
     assert labels == {"unpruned", "blind", *others, "random:seed=1", "random:seed=2"}
 
 

@@ -81,6 +81,31 @@ def test_a_step_that_fails_does_not_cost_the_others(
     assert (tmp_path / "rows.jsonl").read_text() == before, "what is there is not measured again"
 
 
+def test_models_that_read_image_tokens_are_measured_too(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["--device", "cpu", "--dtype", "float32", "--model", "llava-1.5-7b:scale=1/32", "--quick"]
+    monkeypatch.setattr(script, "STARTED", script.time.monotonic())
+    (outcome,) = script.measure_all(script.parse([*small, "--out", str(tmp_path), "--minutes", "30"]))
+    assert (outcome.state, outcome.note) == ("done", "1 repeats")
+    assert [(row["variant"], row["targets"]["image"]["kept"]) for row in lines(tmp_path)] == [
+        (variant, 144) for variant in ("unpruned", "oracle", "pruned")
+    ]
+    summary = (tmp_path / "summary.md").read_text()
+    assert "received-attention keep=1/4: pruned / oracle | at most 1.1" in summary
+    assert "unpruned / pruned | at least 2.0" in summary
+
+
+def test_one_command_measures_all_of_them(script: Any, tmp_path: Path) -> None:
+    bench = script.Bench(script.parse([*TINY, "--out", str(tmp_path)]), deadline=0.0)
+    bench.quick = False
+    words = ["--device", "cpu", "--out", str(tmp_path), "--model", *script.READERS]
+    names = [step.name for model in script.parse(words).model for step in script.steps_of(bench, model)]
+    assert len(names) == len(set(names)) == 12
+    for size, batch in zip(script.READERS, (16, 16, 4), strict=True):
+        assert names.count(f"{size}, batch {batch}, greedy, image tokens by received-attention") == 1
+
+
 def test_repeats_fit_into_the_time(script: Any, tmp_path: Path) -> None:
     bench = script.Bench(script.parse([*TINY, "--out", str(tmp_path)]), deadline=0.0)
     assert bench._repeats(one=0.5, seconds=60.0) == 20, "no more than enough"

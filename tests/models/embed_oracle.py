@@ -1,5 +1,7 @@
 """What a pruned model that merges image tokens must do: the same model, handed embeddings shortened by hand."""
 
+import contextlib
+
 import torch
 
 from tokprune.testing.tiny_embed import IMAGE
@@ -74,5 +76,17 @@ def oracle_new_tokens(model, inputs, kept, tokens, options, **more):
     """New tokens after the shorter prompt."""
     fed = hand_fed(model, inputs, kept, tokens, generating=True, **more)
     torch.manual_seed(7)
-    with torch.no_grad():
+    with torch.no_grad(), _takes_embeddings(model):
         return model.generate(**fed, **options)
+
+
+@contextlib.contextmanager
+def _takes_embeddings(model):
+    """Let `generate` pass embeddings on: PaliGemma and Gemma 3 can, but their signatures do not say so."""
+
+    def prepare(input_ids, inputs_embeds=None, **kwargs):
+        return type(model).prepare_inputs_for_generation(model, input_ids, inputs_embeds=inputs_embeds, **kwargs)
+
+    model.__dict__["prepare_inputs_for_generation"] = prepare
+    yield
+    del model.__dict__["prepare_inputs_for_generation"]

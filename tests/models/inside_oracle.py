@@ -11,7 +11,7 @@ from tokprune.testing.tiny_inside import IMAGE
 def hiding(model, inputs, kept, after=2):
     """Within, dropped image tokens are seen by nobody but themselves in the layers behind the first `after`."""
     hidden = inputs["input_ids"] == IMAGE
-    hidden = hidden.masked_scatter(hidden, ~kept.flatten() if kept.dim() == 2 else ~torch.cat(list(kept)))
+    hidden = hidden.masked_scatter(hidden, ~torch.cat(list(kept)))
     layers = model.model.language_model.layers[after:]
     for layer in layers:
         layer.forward = _Hiding(layer, hidden)
@@ -55,7 +55,7 @@ def logits(model, inputs, kept, after=2, **options):
 
 def filled(inputs, kept, found):
     """The same, of logits `[row sequence ...]`."""
-    found, dropped = found.clone(), iter((~kept).flatten().tolist() if kept.dim() == 2 else ~torch.cat(list(kept)))
+    found, dropped = found.clone(), iter((~torch.cat(list(kept))).tolist())
     for row, ids in enumerate(inputs["input_ids"].tolist()):
         for place, token in enumerate(ids):
             if token == IMAGE and next(dropped):

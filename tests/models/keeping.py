@@ -11,22 +11,27 @@ from tokprune.registry import default_registry
 
 @dataclass(frozen=True, eq=False)
 class Keep:
-    """Votes 1 for the tokens of `kept` (bool `[image token]`) and 0 for the others."""
+    """Votes 1 for the tokens of `kept` (bool `[image token]`) and 0 for the others.
+
+    Where images have different numbers of tokens, `tokens` says how many: only images with equally many come together.
+    """
 
     kept: torch.Tensor
+    tokens: tuple[int, ...] = ()
 
     needs: ClassVar[tuple[str, ...]] = ()
     aggregator: ClassVar[str] = "sum"
 
     def __call__(self, signal):
-        # `generate` may have repeated each image, for samples or beams
-        kept = self.kept.repeat_interleave(signal.batch // len(self.kept), dim=0)
+        rows = [image for image, total in enumerate(self.tokens) if total == signal.token_count]
+        kept = self.kept[rows, : signal.token_count] if rows else self.kept
+        kept = kept.repeat_interleave(signal.batch // len(kept), dim=0)  # for samples or beams, in some models
         yield tokprune.Votes(kept.float()[:, None, :])
 
 
-def keeping(kept, **options):
+def keeping(kept, tokens=(), **options):
     """Arguments of `tokprune.apply` that keep exactly `kept`, whether or not its rows keep equally many."""
-    return {"scorer": Keep(kept), "selector": _Chosen(), "keep": 0.5, **options}
+    return {"scorer": Keep(kept, tokens), "selector": _Chosen(), "keep": 0.5, **options}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.adapters.compat import encodes_before_expanding
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.testing.tiny_embed import IMAGE, PAD, pixels, prompts, tiny_llava
 
@@ -336,6 +337,66 @@ def test_placeholders_that_are_not_those_of_whole_images_are_refused(model, rows
     inputs = prompts(rows, pixels(2))
     with tokprune.apply(model, scorer="l2-norm", keep=3), pytest.raises(UnsupportedCallError, match="placeholders"):
         logits(model, inputs)
+
+
+def test_calls_go_on_with_the_cache_of_a_shortened_prompt(model):
+    inputs, _ = batch("one image each")
+    word = torch.tensor([[33], [34]])
+    mask = torch.cat([inputs["attention_mask"], torch.ones(2, 1, dtype=torch.long)], dim=1)
+    longer = {"input_ids": torch.cat([inputs["input_ids"], word], dim=1), "attention_mask": mask}
+    with tokprune.apply(model, scorer="l2-norm", keep=3), torch.no_grad():
+        again = {**inputs, **longer}
+        expected = model(**again).logits[:, -1]
+        for place, start in ((slice(2), 0), (slice(1, 2), 13)):  # the mask of the whole prompt; of what the cache holds
+            some = {name: value[place] for name, value in inputs.items()}
+            cache = model(**some, use_cache=True).past_key_values
+            found = model(input_ids=word[place], past_key_values=cache, attention_mask=mask[place, start:])
+            assert torch.allclose(found.logits[:, -1], expected[place], atol=1e-4)
+        first = generate(model, inputs, do_sample=False, max_new_tokens=2, return_dict_in_generate=True)
+        ids, ones = torch.cat([first.sequences, word], dim=1), torch.ones(2, 3, dtype=torch.long)
+        more = {"input_ids": ids, "attention_mask": torch.cat([inputs["attention_mask"], ones], dim=1)}
+        words = generate(model, {**inputs, **more}, do_sample=False)
+        assert torch.equal(generate(model, {**more, "past_key_values": first.past_key_values}, do_sample=False), words)
+        cache = model(**inputs, use_cache=True).past_key_values
+        with pytest.raises(UnsupportedCallError, match="attention_mask"):
+            model(input_ids=word, past_key_values=cache, attention_mask=mask[:, 1:])
+        with pytest.raises(UnsupportedCallError, match="do not begin with it"):
+            generate(model, {**longer, "input_ids": longer["input_ids"].flip(1), "past_key_values": cache})
+    with tokprune.apply(model, scorer="l2-norm", keep=3, positions="preserve"), torch.no_grad():
+        cache = model(**inputs, use_cache=True).past_key_values
+        with pytest.raises(UnsupportedCallError, match="position_ids"):
+            model(input_ids=word, past_key_values=cache)
+
+
+def test_beams_over_several_images_in_a_row(model):
+    inputs, tokens = batch("two images in a row")
+    kept = some_kept(tokens, (2, 5, 1))
+    with tokprune.apply(model, **keeping(kept)):
+        if not encodes_before_expanding(model):  # releases before 5.20 mix up the images, pruned or not
+            with pytest.raises(UnsupportedCallError, match="several images"):
+                generate(model, inputs, num_beams=3)
+            assert generate(model, inputs).shape[0] == 2
+            return
+        found = generate(model, inputs, num_beams=3)
+    options = {"max_new_tokens": 5, "num_beams": 3}
+    expected = oracle_new_tokens(model, inputs, kept, tokens, options)
+    assert torch.equal(found[:, inputs["input_ids"].shape[1] :], expected)
+
+
+def test_looking_words_up_in_the_prompt_changes_nothing(model):
+    inputs, _ = batch("one image each")
+    one = {name: value[1:] for name, value in inputs.items()}
+    with tokprune.apply(model, scorer="l2-norm", keep=3):
+        expected = generate(model, one, do_sample=False)
+        assert torch.equal(generate(model, one, do_sample=False, prompt_lookup_num_tokens=2), expected)
+
+
+def test_gaps_are_not_taken_for_the_ends_of_sequences(model):
+    inputs, _ = batch("one image each")
+    one = {name: value[1:] for name, value in inputs.items()}  # no padding: `generate` leaves the mask away
+    with tokprune.apply(model, scorer="l2-norm", keep=3, positions="preserve"):
+        expected = generate(model, one)
+        assert torch.equal(generate(model, one, use_cache=False), expected)
 
 
 def test_labels_of_hidden_tokens_are_refused(model):

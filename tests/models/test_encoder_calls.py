@@ -102,6 +102,25 @@ def test_another_model_in_the_middle_of_a_call_keeps_to_itself():
     assert (handle.report.length_after, theirs.report.length_after) == (5, 3)
 
 
+def test_a_call_that_broke_off_does_not_cut_what_comes_later():
+    class Broken:
+        needs = ()
+        aggregator = "sum"
+
+        def __call__(self, signal):
+            raise KeyError("in the middle")
+
+    for family in (BY_NAME["clip's image encoder"], BY_NAME["timm with registers"]):
+        model, inputs = family.build(), family.inputs()
+        layer = model.blocks[1] if hasattr(model, "blocks") else model.encoder.layers[1]
+        states = torch.randn(2, 17, 32)
+        with torch.no_grad(), tokprune.apply(model, **{**OPTIONS, "scorer": Broken()}):
+            with pytest.raises(KeyError):
+                model(**inputs)
+            options = {} if hasattr(model, "blocks") else {"attention_mask": None}
+            assert layer(states, **options).shape == states.shape
+
+
 @pytest.mark.parametrize("name", ["clip", "timm with registers"])
 def test_autocast_keeps_as_many(name):
     family = BY_NAME[name]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tokprune
-from tokprune.errors import AdapterError, AlreadyAppliedError, InvalidValueError
+from tokprune.errors import AdapterError, AlreadyAppliedError, InvalidValueError, SignalError
 from tokprune.fit import adapter_for, adapter_name, fitting_scorers
 from tokprune.testing import check_adapter
 
@@ -56,8 +56,8 @@ def chosen(family, counts=(3,), seed=3):
     """Which tokens stay, and what makes them stay; the images take turns with `counts`."""
     kept = some_kept(family.tokens, [counts[image % len(counts)] for image in range(len(family.tokens))], seed)
     if len(counts) > 1:
-        return kept, keeping(kept)
-    return kept, {"scorer": Keep(kept), "keep": counts[0]}
+        return kept, keeping(kept, family.tokens)
+    return kept, {"scorer": Keep(kept, family.tokens), "keep": counts[0]}
 
 
 def test_the_adapter_is_found_and_offers_the_target(family, model):
@@ -71,8 +71,8 @@ def test_the_scorers_that_fit_are_known(family, model):
     assert set(fitting_scorers(family.target, offered)) == {*family.scorers, *family.elsewhere}
     before = traces(model)
     for scorer in family.elsewhere:
-        with pytest.raises(AdapterError):
-            applied(model, family, scorer=scorer)
+        with pytest.raises((AdapterError, SignalError)), applied(model, family, scorer=scorer):
+            family.answer(model, family.inputs())
     assert traces(model) == before
 
 

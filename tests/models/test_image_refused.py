@@ -39,7 +39,7 @@ REFUSED = {
     "encoder votes on queries": (
         {"target": "query"},
         AdapterError,
-        r"ReceivedAttention\(layers='last'\) is for 'image' tokens only;.*Fitting scorers: catp-vote",
+        r"ReceivedAttention\(layers='last'\) is for 'image', 'audio' tokens only;.*Fitting scorers: catp-vote",
     ),
     "a place in front of the queries": (
         {"scorer": "l2-norm", "target": "query", "after": 2},

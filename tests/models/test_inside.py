@@ -8,7 +8,7 @@ import torch
 import tokprune
 from tokprune import InvalidValueError
 from tokprune.testing import check_adapter
-from tokprune.testing.tiny_inside import DEPTH, IMAGE, LANGUAGE_MODELS, TOKENS, prompts
+from tokprune.testing.tiny_inside import DEPTH, IMAGE, LANGUAGE_MODELS, TOKENS, prompts, shaped
 
 from . import inside_oracle as oracle
 from .families.family import GENERATE, assert_same, some_kept
@@ -23,6 +23,7 @@ BATCHES = {
     "one row": lambda: prompts((1,), (0,)),
     "several images": lambda: prompts((2, 1)),
     "as many in each row": lambda: prompts((2, 2), (0, 1)),
+    "a row without an image": lambda: prompts((1, 0, 1), (0, 0, 2)),
     "the image is last": lambda: prompts(behind=0),
 }
 
@@ -162,6 +163,24 @@ def test_gradients_are_those_of_hidden_tokens():
     assert all(torch.allclose(found[name], expected[name], rtol=1e-3, atol=1e-4) for name in expected)
 
 
+def test_images_with_different_numbers_of_tokens():
+    model, inputs = built(shapes=True), shaped()
+    plain = logits(model, inputs)
+    with pruned(model, keep=1.0):
+        assert torch.equal(logits(model, inputs), plain)
+    with pruned(model, keep=0.5) as handle:
+        found, new, report = logits(model, inputs), generate(model, inputs), handle.report
+    assert report.counts.tolist() == [4, 2, 4]
+    assert report.kept.shape == (3, 8)
+    assert report.scores.isnan().tolist() == [[False] * 8, [False] * 4 + [True] * 4, [False] * 8]
+    kept = [row[:size] for row, size in zip(report.kept, (8, 4, 8), strict=True)]
+    close(found, oracle.logits(model, inputs, kept))
+    assert torch.equal(new, oracle.generated(model, inputs, kept, {"max_new_tokens": 5}))
+    with pruned(model, keep=0.5, reduction="merge") as handle:
+        logits(model, inputs)
+    assert handle.report.sizes.sum(dim=1).tolist() == [8, 4, 8]
+
+
 def test_hiding_instead_of_taking_away():
     model, inputs = built(), prompts()
     kept = chosen(inputs, 3)
@@ -206,7 +225,7 @@ def test_a_row_does_not_depend_on_the_others():
 
 
 def test_beams_of_a_prompt_elect_once():
-    model, inputs = built(), prompts((2, 1))
+    model, inputs = built(), prompts()
     with pruned(model, keep=4) as handle:
         logits(model, inputs)
         kept = handle.report.kept

@@ -93,6 +93,16 @@ def test_a_text_that_is_matched_votes_and_its_padding_does_not(model):
     assert torch.allclose(handle.report.scores, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("head", [{}, MATCHING], ids=["contrastive", "matching"])
+def test_tokens_are_the_query_tokens_in_front_of_the_head(model, head):
+    entered = []
+    reader = model.itm_head if head else model.vision_projection
+    hook = reader.register_forward_pre_hook(lambda module, args: entered.append(args[0].detach()))
+    answered(model, {**prompts(), **head})
+    hook.remove()
+    assert torch.equal(tokprune.observe(model, {**prompts(), **head}).tokens, entered[0])
+
+
 def test_weights_of_the_voters_come_from_the_encoder(model):
     inputs = prompts()
     eager, seen = with_attention(model, "eager"), []
@@ -152,7 +162,7 @@ class _Reader:
 
 
 REFUSED = {
-    "hidden tokens": ({"reduction": "mask"}, "heads have none"),
+    "hidden tokens": ({"reduction": "mask"}, "what reads them takes no mask"),
     "different numbers": ({"selector": "top-p"}, "no mask to fill the gaps"),
     "a layer": ({"after": 2}, "after=2 means nothing here"),
     "a prompt": ({"scorer": _Reader()}, "needs 'text'"),

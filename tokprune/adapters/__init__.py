@@ -2,48 +2,70 @@
 
 For an adapter of your own there is the seam between the layers of an image encoder: `LayerCut`, told by an
 `EncoderFamily` where the parts of a model are, and by one `AttentionSource` for each layer where its queries and keys
-come from. `tokprune new adapter NAME` writes an example.
+come from; and the one between the layers of a language model built like LLaMA's: `InsideCut`, told by a
+`DecoderFamily`. `tokprune new adapter NAME` writes an example.
 """
 
+from tokprune.adapters.decoder import DecoderFamily
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.blip2retrieval import Blip2Retrieval
 from tokprune.adapters.families.encoders import Clip, Dinov2, Siglip, Vit
+from tokprune.adapters.families.gemma import Gemma3, PaliGemma
 from tokprune.adapters.families.idefics import Idefics
+from tokprune.adapters.families.idefics2 import Idefics2, Idefics3, SmolVlm
 from tokprune.adapters.families.instructblip import InstructBlip
 from tokprune.adapters.families.instructblipvideo import InstructBlipVideo
-from tokprune.adapters.families.llava import Llava
+from tokprune.adapters.families.internvl import AyaVision, InternVl
+from tokprune.adapters.families.llava import Llava, VipLlava
+from tokprune.adapters.families.llavatiles import LlavaNext, LlavaOnevision
+from tokprune.adapters.families.mistral3 import Mistral3
 from tokprune.adapters.families.mllama import Mllama
 from tokprune.adapters.families.qwen import Qwen2VL, Qwen3VL, Qwen25VL
 from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
 from tokprune.adapters.families.whisper import Whisper
 from tokprune.adapters.generic import GenericAdapter
+from tokprune.adapters.insidecut import INSIDE_SIGNALS, InsideCut
 from tokprune.adapters.layercut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.sources import AttentionSource
 
 __all__ = [
     "ENCODER_SIGNALS",
+    "INSIDE_SIGNALS",
     "AttentionSource",
+    "AyaVision",
     "Blip",
     "Blip2",
     "Blip2Retrieval",
     "Clip",
+    "DecoderFamily",
     "Dinov2",
     "EncoderFamily",
+    "Gemma3",
     "GenericAdapter",
     "Idefics",
+    "Idefics2",
+    "Idefics3",
+    "InsideCut",
     "InstructBlip",
     "InstructBlipVideo",
+    "InternVl",
     "LayerCut",
     "Llava",
+    "LlavaNext",
+    "LlavaOnevision",
+    "Mistral3",
     "Mllama",
+    "PaliGemma",
     "Qwen2VL",
     "Qwen3VL",
     "Qwen25VL",
     "Siglip",
+    "SmolVlm",
     "TimmVit",
+    "VipLlava",
     "VisionEncoderDecoder",
     "Vit",
     "Whisper",

@@ -29,8 +29,9 @@ class Capture:
         sources: the layers to capture.
         vectors: path of the module whose input is the target tokens' vectors, or None to leave them alone.
         watched: paths of other modules that must stay the ones they were, too.
-        padded: path of a module whose keyword `attention_mask` `[image token]` says which tokens are no padding in the
-            sources that have others behind their candidates.
+        padded: path of a module whose keyword `attention_mask` `[image token]` says which tokens are no padding, for
+            the sources where that matters.
+        padded_by: name of that keyword; it may be `[image row column]`, too.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Capture:
         vectors: str | None = None,
         watched: Sequence[str] = (),
         padded: str | None = None,
+        padded_by: str = "attention_mask",
     ) -> None:
         self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
-        self.padded = padded if any(source.leading is not None for source in self.sources) else None
+        self.padded = padded if any(source.padded for source in self.sources) else None
+        self.padded_by = padded_by
         paths = {path for source in sources for path, _ in source.modules} | set(watched)
         paths |= {source.attention for source in sources if source.attention is not None}
         if self.padded is not None:
@@ -97,8 +100,8 @@ class Capture:
     def _on_padded(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         call = current_call(self.owner)
         if call is not None and not call.done:
-            mask = kwargs.get("attention_mask")
-            call.real = None if mask is None else mask.bool()
+            mask = kwargs.get(self.padded_by)
+            call.real = None if mask is None else mask.flatten(1).bool()
 
     def _on_vectors(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         call = current_call(self.owner)

@@ -49,6 +49,22 @@ def encodes_before_expanding(model: Any) -> bool:
     return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
 
 
+def mixes_up_images(model: Any, encoded: int, rows: Sequence[int]) -> bool:
+    """Whether `generate` would give beams of a row the images of other rows.
+
+    Releases before 5.20 repeat each image as often as there are beams, where all images of a row should be repeated one
+    after the other. Models that repeat images in a way of their own do it rightly.
+
+    Args:
+        model: whose `generate` it is.
+        encoded: the length of the images' first dimension.
+        rows: the row of each image.
+    """
+    if encodes_before_expanding(model) or "_expand_inputs_for_generation" in vars(type(model)):
+        return False
+    return encoded == len(rows) and len(set(rows)) < len(rows)
+
+
 def inferred_mask(model: Any, arguments: Mapping[str, Any]) -> Tensor:
     """The attention mask that `generate` makes up for a prompt of ids that comes without one."""
     ids: Tensor = arguments["input_ids"]

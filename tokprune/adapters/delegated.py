@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Call, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import shift_length_limits
+from tokprune.adapters.cutrefusals import refuse_after
 from tokprune.adapters.family import DelegatedFamily
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
@@ -24,10 +25,8 @@ from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.outercall import named_arguments, put_prompt_back, refuse_precomputed
 from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
 from tokprune.adapters.prompt import PromptShortener
-from tokprune.errors import AdapterError
+from tokprune.adapters.sources import chosen_sources
 from tokprune.interfaces import Cut, Observed
-from tokprune.layers import layer_indices
-from tokprune.signal import ATTENTION_NAMES
 
 
 class DelegatedCut:
@@ -42,18 +41,10 @@ class DelegatedCut:
         owner: object,
     ) -> None:
         self.model, self.family, self.done, self.owner = model, family, done, owner
-        if cut.after is not None:
-            raise AdapterError(
-                f"adapter {family.name!r} target {cut.target!r} is cut behind the encoder, so after={cut.after!r} "
-                "means nothing here; leave it away, or choose target 'image'"
-            )
+        where = f"adapter {family.name!r} target {cut.target!r}"
+        refuse_after(where, "behind the encoder", cut, ", or choose target 'image'")
         self.language_model = self.reader = module_at(model, family.language_model)
-        sources = [
-            family.sources[name][index]
-            for name in ATTENTION_NAMES
-            if name in cut.needs
-            for index in layer_indices(cut.needs[name], len(family.sources[name]))
-        ]
+        sources = chosen_sources(family.sources, cut)
         self.capture = Capture(
             self, model, sources, family.vectors, watched=(family.language_model,), padded=family.padded
         )

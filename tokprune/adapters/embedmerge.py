@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.compat import encodes_before_expanding, inferred_mask, shift_length_limits
+from tokprune.adapters.compat import inferred_mask, mixes_up_images, shift_length_limits
+from tokprune.adapters.continued import Continuations, masked_anew, whole_prompt_shortened
 from tokprune.adapters.embedfamily import EmbedFamily
 from tokprune.adapters.embedrefusals import refuse_call, refuse_cut
 from tokprune.adapters.features import Features
@@ -26,6 +27,7 @@ from tokprune.adapters.imagesignal import ImageSignals
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
 from tokprune.adapters.rotary import RotaryPositions
+from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES
@@ -48,11 +50,12 @@ class EmbedMergeCut:
             if name in cut.needs
             for index in layer_indices(cut.needs[name], len(family.sources[name]))
         ]
-        self.capture = Capture(self, model, sources, watched=(family.base, family.language_model))
+        self.capture = Capture(self, model, sources, None, (family.base, family.language_model), *(family.padded or ()))
         signals = ImageSignals(model, self.base, family, cut, self.capture)
         self.prompt = ImagePrompt(self.base, family, cut, signals, self.config)
         # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
         self._undo: list[Any] = []
+        self.continued = Continuations()
         try:
             self._install()
         except BaseException:
@@ -90,20 +93,24 @@ class EmbedMergeCut:
         outer: Any = model
         arguments = named_arguments(outer.forward, args, kwargs)
         if not self._has_images(arguments):
-            return None
+            prompt = self.continued.prompt_of(arguments)
+            return None if prompt is None else ((), masked_anew(prompt, arguments))
         return (), self._open(arguments, generating=False)
 
     def _end(self, model: nn.Module, args: Any, output: Any) -> None:
         call = current_call(self)
         if call is not None and not call.generating:
             leave_call(self)
+            self.continued.note(call, output)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arguments = named_arguments(original, args, kwargs)
-        if current_call(self) is not None or not self._has_images(arguments):
+        if current_call(self) is not None:
             return original(*args, **kwargs)
         if arguments.get("input_ids") is None:
             arguments["input_ids"] = arguments.pop("inputs", None)
+        if not self._has_images(arguments):
+            return self._go_on(original, args, kwargs, arguments)
         with torch.no_grad():
             arguments = self._open(arguments, generating=True)
         call: ImageCall = current_call(self)
@@ -112,9 +119,20 @@ class EmbedMergeCut:
                 return original(**arguments)
             dropped = call.rows.before - call.rows.length
             arguments = shift_length_limits(arguments, getattr(self.model, "generation_config", None), dropped)
-            return put_prompt_back(original(**arguments), call.input_ids, call.rows.length)
+            output = original(**arguments)
+            self.continued.note(call, output)
+            return put_prompt_back(output, call.input_ids, call.rows.length)
         finally:
             leave_call(self)
+
+    def _go_on(self, original: Callable[..., Any], args: Any, kwargs: Any, arguments: dict[str, Any]) -> Any:
+        """Generate without images: as ever, unless it goes on from a prompt that had some."""
+        prompt = self.continued.prompt_of(arguments)
+        if prompt is None:
+            return original(*args, **kwargs)
+        shorter = whole_prompt_shortened(prompt, arguments)
+        shorter = shift_length_limits(shorter, getattr(self.model, "generation_config", None), prompt.dropped)
+        return put_prompt_back(original(**shorter), arguments["input_ids"], shorter["input_ids"].shape[1])
 
     def _has_images(self, arguments: Mapping[str, Any]) -> bool:
         return arguments.get(self.family.arguments[0]) is not None or encoded_before(arguments)
@@ -159,6 +177,11 @@ class EmbedMergeCut:
         features = call.features if call.kept is None else call.kept
         pixels = named_arguments(original, args, kwargs)[self.family.arguments[0]]
         times = len(pixels) // call.encoded
+        if times > 1 and mixes_up_images(self.model, call.encoded, call.rows_of_images or []):
+            raise UnsupportedCallError(
+                "several images in a row of the prompt, with beams or several samples: this release of transformers "
+                "gives rows each other's images; install 5.20 or newer, or generate without"
+            )
         if times > 1:  # `generate` expanded the images for beams or samples; row by row, as it does with the prompt
             rows = call.rows_of_images or []
             features = features.ordered(
@@ -172,7 +195,7 @@ class EmbedMergeCut:
             )
         elif call.kept is None:
             return call.features.again()
-        return features.rebuilt(apart=call.generating and encodes_before_expanding(self.model))
+        return features.rebuilt()
 
     def _around_videos(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call: ImageCall | None = current_call(self)
@@ -186,13 +209,9 @@ class EmbedMergeCut:
 
     def _on_base(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
         call: ImageCall | None = current_call(self)
-        if call is None or call.features is None:
+        if call is None or not call.gapped:
             return None
-        changed = dict(kwargs)
-        encoded = kwargs.get("mm_encoder_outputs") or {}
-        if encoded.get("image") is not None and call.features.joined:
-            changed["mm_encoder_outputs"] = {**encoded, "image": call.features.join(encoded["image"])}
-        if call.gapped and kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
-            # Without a mask, positions with gaps are read as several sequences packed into one.
-            changed["attention_mask"] = torch.ones_like(kwargs["input_ids"])
-        return args, changed
+        if kwargs.get("attention_mask") is not None or kwargs.get("past_key_values") is not None:
+            return None
+        # Without a mask, positions with gaps are read as several sequences packed into one.
+        return args, {**kwargs, "attention_mask": torch.ones_like(kwargs["input_ids"])}

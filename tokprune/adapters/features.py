@@ -43,11 +43,6 @@ class Features:
         """How many tokens each image has."""
         return [len(image) for image in self.images]
 
-    @property
-    def joined(self) -> bool:
-        """Whether the model expects one tensor, so that images with different numbers of tokens do not fit in."""
-        return isinstance(self.output.pooler_output, Tensor)
-
     def kept(self, images: Sequence[Tensor], kept: Sequence[Tensor], counts: Sequence[int]) -> Features:
         """The features with these images, and in later layers the tokens that are `kept` (bool `[token]`) of each."""
         index = [kept_index(row[None], count)[0] for row, count in zip(kept, counts, strict=True)]
@@ -61,11 +56,11 @@ class Features:
         layers = [[layer[index] for index in order] for layer in self.layers]
         return replace(self, images=[self.images[index] for index in order], layers=layers)
 
-    def rebuilt(self, apart: bool = False) -> Any:
+    def rebuilt(self) -> Any:
         """An output with these images in the form that the model expects.
 
-        Models put features one after the other, so images of different numbers fit in one tensor `[token 1 dim]`;
-        `apart` asks for a list instead, which can still be taken apart.
+        Models put features one after the other, so images of different numbers fit in one tensor `[token 1 dim]`, which
+        `generate` can still take apart for beams.
         """
         pooled, images = self.output.pooler_output, self.images
         built: Any = list(images)
@@ -76,7 +71,7 @@ class Features:
                 built = torch.cat(built)
             elif len({len(image) for image in images}) == 1:
                 built = torch.stack(built)
-            elif not apart:
+            else:
                 built = torch.cat(built)[:, None]
         output = copy.copy(self.output)
         output.pooler_output = built
@@ -85,9 +80,3 @@ class Features:
     def again(self) -> Any:
         """The output as it came; a copy, for `generate` writes into it."""
         return copy.copy(self.output)
-
-    def join(self, output: Any) -> Any:
-        """An output whose images came apart, in the form that the model expects; others as they are."""
-        return (
-            replace(self, images=output.pooler_output).rebuilt() if isinstance(output.pooler_output, list) else output
-        )

@@ -18,6 +18,10 @@ class Generations:
         """Note what belongs to `cache`."""
         self._known[cache] = value
 
+    def knows(self, cache: Any) -> bool:
+        """Whether anything was noted of `cache`."""
+        return cache is not None and cache in self._known
+
     def recall(self, cache: Any) -> Any:
         """What was noted of `cache`.
 

@@ -59,9 +59,10 @@ class Guard:
     def install(self, undo: list[Any]) -> None:
         """Register the hook and the shim, and append them to `undo`."""
         undo.append(self.model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True, prepend=True))
-        shim = MethodShim(self.model, "generate", self._around_generate)
-        shim.install()
-        undo.append(shim)
+        if hasattr(self.model, "generate"):
+            shim = MethodShim(self.model, "generate", self._around_generate)
+            shim.install()
+            undo.append(shim)
 
     def _on_forward(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if current_call(self) is None:  # else `generate` calls, which was looked at and brings what it made itself

@@ -13,15 +13,14 @@ from torch import Tensor, nn
 
 from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
+from tokprune.adapters.cutrefusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
-from tokprune.adapters.sources import AttentionSource
-from tokprune.errors import AdapterError
+from tokprune.adapters.sources import AttentionSource, chosen_sources
 from tokprune.functional import kept_index
 from tokprune.interfaces import Cut, Observed
 from tokprune.keep import keep_count
-from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES, Signal
 
 
@@ -32,8 +31,8 @@ class HeadFamily:
     Args:
         name: name of the adapter, for messages.
         sources: signal -> all its attention layers, in order.
-        reads: path of the module that makes the query tokens; given `encoder_hidden_states` it reads an image, else a
-            text.
+        reads: path of the module that makes the query tokens: it reads an image when it is first called, and a text
+            later, or never.
         heads: paths of the modules that take query tokens `[image token dim]`; which of them runs is up to the call.
         tokens: number of query tokens of each image; what stands behind them is no target.
         padded: as in `DelegatedFamily`.
@@ -65,12 +64,7 @@ class HeadCut:
         self._refuse()
         self.former = module_at(model, family.reads)
         self.heads = [module_at(model, path) for path in family.heads]
-        sources = [
-            family.sources[name][index]
-            for name in ATTENTION_NAMES
-            if name in cut.needs
-            for index in layer_indices(cut.needs[name], len(family.sources[name]))
-        ]
+        sources = chosen_sources(family.sources, cut)
         watched = (family.reads, *family.heads)
         self.capture = Capture(self, model, sources, watched=watched, padded=family.padded)
         self._undo: list[Any] = []
@@ -87,28 +81,15 @@ class HeadCut:
 
     def _refuse(self) -> None:
         where = f"adapter {self.family.name!r} target {self.cut.target!r}"
-        if self.cut.after is not None:
-            raise AdapterError(
-                f"{where} is cut behind the encoder, so after={self.cut.after!r} means nothing here; leave it away, or "
-                "choose target 'image'"
-            )
-        if not self.cut.reduction.removes:
-            raise AdapterError(
-                f"{where}: reduction {self.cut.reduction!r} hides tokens from attention, and the heads have none; use "
-                "'prune' or 'merge'"
-            )
-        if self.cut.keep is None:
-            raise AdapterError(
-                f"{where}: the selector may keep different numbers of tokens for the images of a batch, and the heads "
-                "have no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
-            )
+        refuse_after(where, "behind the encoder", self.cut, ", or choose target 'image'")
+        refuse_what_needs_a_mask(where, self.cut, "what reads them")
 
     def _install(self) -> None:
         undo = self._undo
         undo.append(self.model.register_forward_pre_hook(Hook(self._begin), prepend=True))
         undo.append(self.model.register_forward_hook(Hook(self._end), always_call=True))
         self.capture.install(undo)
-        undo.append(self.former.register_forward_hook(Hook(self._on_tokens), with_kwargs=True))
+        undo.append(self.former.register_forward_hook(Hook(self._on_tokens)))
         for head in self.heads:
             undo.append(head.register_forward_pre_hook(Hook(self._on_head)))
 
@@ -124,9 +105,9 @@ class HeadCut:
     def _end(self, model: nn.Module, args: Any, output: Any) -> None:
         leave_call(self)
 
-    def _on_tokens(self, former: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+    def _on_tokens(self, former: nn.Module, args: Any, output: Any) -> None:
         call = current_call(self)
-        if call is None or call.done or kwargs.get("encoder_hidden_states") is None:
+        if call is None or call.done:
             return
         tokens: Tensor = output[0][:, : self.family.tokens]
         call.signal = self._signal(call, tokens)
@@ -147,7 +128,6 @@ class HeadCut:
             rows = kept_index(kept, count)[..., None].expand(-1, -1, tokens.shape[-1])
             tokens = tokens.gather(1, rows)
         self.done(Observed(call.kept, before, tokens.shape[1], sizes))
-        call.kept = None
         return (tokens, *args[1:])
 
     def _signal(self, call: HeadCall, tokens: Tensor) -> Signal:

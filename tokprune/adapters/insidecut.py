@@ -20,7 +20,14 @@ from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import rotated
 from tokprune.adapters.decoder import DecoderFamily
 from tokprune.adapters.hooks import Hook
-from tokprune.adapters.insiderefusals import check_cut, check_generation, check_later, check_model, check_prompt
+from tokprune.adapters.insiderefusals import (
+    check_copies,
+    check_cut,
+    check_generation,
+    check_later,
+    check_model,
+    check_prompt,
+)
 from tokprune.adapters.layout import Group, Layout, Looks, image_sizes
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.rows import Rows
@@ -42,6 +49,8 @@ class Prompt(Observation):
     layout: Layout
     sizes: list[int] | None = None
     """How many tokens each image has."""
+    encoded: bool = False
+    """Whether the images were encoded before copies were made of the prompts."""
     embeds: Tensor | None = None
     mask: Tensor | None = None
     """The mask that the layers are given `[row 1 query key]`."""
@@ -134,6 +143,7 @@ class InsideCut:
         """Take every hook and shim off the model; calling it again does nothing."""
         while self._undo:
             self._undo.pop().remove()
+        leave_call(self)  # one that an interrupt left behind
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of the model goes on from no cache of the original's.
@@ -173,11 +183,12 @@ class InsideCut:
         real = arguments.get("attention_mask")
         real = torch.ones_like(placeholders) if real is None else real.bool()
         generation = current_call(self._generating)
-        copies = len(placeholders) // generation.prompts if generation is not None and generation.prompts else 1
+        known = isinstance(generation, Generation) and generation.prompts
+        copies = len(placeholders) // generation.prompts if known else 1
         call = Prompt(layout=Layout(placeholders[::copies], real[::copies], copies))
         encoded = (arguments.get("mm_encoder_outputs") or {}).get("image")
         if encoded is not None:
-            call.sizes = image_sizes(encoded)
+            call.sizes, call.encoded = image_sizes(encoded), True
         enter_call(self, call)
 
     def _continue(self, cache: Any) -> None:
@@ -288,6 +299,8 @@ class InsideCut:
         if call.sizes is None:
             raise UnsupportedCallError("the images' tokens were not computed in this call; was the model compiled?")
         groups = call.layout.groups(call.sizes)
+        if call.layout.copies > 1 and not call.encoded:
+            check_copies(groups)
         signals = [self._signal(call, group, states) for group in groups]
         chosen = [self.cut.choose(signal) for signal in signals]
         call.done = True

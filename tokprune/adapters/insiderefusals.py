@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tokprune.adapters.compat import grows_freely, recomputes_hooks, rotation_of, unusual_generation
 from tokprune.adapters.decoder import DecoderFamily
+from tokprune.adapters.layout import Group
 from tokprune.adapters.shorter import Shorter
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
@@ -109,6 +110,20 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
         raise UnsupportedCallError(
             "images in a call that goes on from a cache: the tokens of the earlier calls can no longer vote; give the "
             "whole prompt at once"
+        )
+
+
+def check_copies(groups: Sequence[Group]) -> None:
+    """Raise `UnsupportedCallError` where `generate` has given copies of a prompt each other's images.
+
+    Releases of transformers before 5.20 copy images one by one and prompts row by row, which fits with one image per
+    row only.
+    """
+    owners = [row for group in groups for row in group.owners]
+    if len(set(owners)) < len(owners):
+        raise UnsupportedCallError(
+            "several images in a prompt, and several beams or samples of it: this release of transformers mixes up the "
+            "images. Install a newer transformers, or generate one sequence for each prompt without beams"
         )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import recomputes_hooks
+from tokprune.adapters.cutrefusals import refuse_what_needs_a_mask
 from tokprune.adapters.encoder import EncoderFamily
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
@@ -75,16 +76,7 @@ class LayerCut:
 
     def _refuse(self) -> None:
         where = f"adapter {self.family.name!r} target {self.cut.target!r}"
-        if not self.cut.reduction.removes:
-            raise AdapterError(
-                f"{where}: reduction {self.cut.reduction!r} hides tokens from attention, and the encoder's attention "
-                "takes no mask; use 'prune' or 'merge'"
-            )
-        if self.cut.keep is None:
-            raise AdapterError(
-                f"{where}: the selector may keep different numbers of tokens for the images of a batch, and the "
-                "encoder has no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
-            )
+        refuse_what_needs_a_mask(where, self.cut, "the encoder")
         if "grid" in self.cut.needs and len(self.places) > 1:
             raise AdapterError(
                 f"{where}: 'grid' is only known at the first of {len(self.places)} cuts, afterwards tokens are missing "

@@ -68,11 +68,11 @@ class PackedSource(AttentionSource):
     def packed(self, halves: Mapping[str, Tensor], around: Mapping[str, Any]) -> PackedAttention:
         """The attention of this layer from its halves, and the keyword arguments of the attention module."""
         rotation = around["position_embeddings"]
-        query, key = (_rotated(halves[name], *rotation) for name in ("query", "key"))
+        query, key = (rotated(halves[name], *rotation) for name in ("query", "key"))
         return PackedAttention(query, key, around["cu_seqlens"], self.scale, self.layer)
 
 
-def _rotated(values: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+def rotated(values: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """`values` `[1 head token dim]`, the first half of each vector's numbers rotated against the second."""
     wide = values.float()
     first, second = wide.chunk(2, dim=-1)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
+from tokprune.interfaces import Cut
+from tokprune.layers import layer_indices
+from tokprune.signal import ATTENTION_NAMES
 from tokprune.votes import AttentionVotes
 
 
@@ -46,6 +50,11 @@ class AttentionSource:
     def slot(self) -> tuple[str, int]:
         """Signal and layer: what the votes are filed under."""
         return self.signal, self.layer
+
+    @property
+    def padded(self) -> bool:
+        """Whether it matters which tokens are padding."""
+        return self.leading is not None
 
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
         """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`.
@@ -88,3 +97,13 @@ class AttentionSource:
             layer=self.layer,
             protected=protected,
         )
+
+
+def chosen_sources(sources: Mapping[str, Sequence[AttentionSource]], cut: Cut) -> list[AttentionSource]:
+    """Of all attention layers, those that a policy asks for."""
+    return [
+        sources[name][index]
+        for name in ATTENTION_NAMES
+        if name in cut.needs
+        for index in layer_indices(cut.needs[name], len(sources[name]))
+    ]

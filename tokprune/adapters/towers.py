@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.sources import AttentionSource
+from tokprune.votes import AttentionVotes
 
-_PLAIN = ("clip_vision_model", "siglip_vision_model")
-"""Encoders whose attention is that of the projections' outputs: nothing is normed or rotated behind them."""
+_PLAIN = (
+    "clip_vision_model",
+    "siglip_vision_model",
+    "internvl_vision",
+    "idefics3_vision",
+    "smolvlm_vision",
+)
+"""Encoders whose attention is that of the projections' outputs, normed or not: nothing is rotated behind them."""
 
 
 def used_layers(index: int | Sequence[int], depth: int) -> int:
@@ -25,9 +33,37 @@ def used_layers(index: int | Sequence[int], depth: int) -> int:
     return max(each if each >= 0 else depth + 1 + each for each in chosen)
 
 
+@dataclass(frozen=True)
+class PaddedSource(AttentionSource):
+    """A layer of an encoder that is told which of its tokens are padding: those neither vote nor get votes."""
+
+    @property
+    def padded(self) -> bool:
+        """Whether it matters which tokens are padding."""
+        return True
+
+    def votes(self, halves: dict[str, Tensor], real: Tensor | None = None) -> AttentionVotes:
+        """Lazy votes of this layer; `real` (bool `[batch token]`) says which tokens are no padding, None: all."""
+        mask = weights = None
+        if real is not None:
+            real = real.to(halves["key"].device)
+            mask = real[:, None, :, None] & real[:, None, None, :]
+            weights = real.float().repeat(1, self.heads)
+        return AttentionVotes(
+            halves["query"],
+            halves["key"],
+            self.scale,
+            mask,
+            candidates=self.candidates,
+            weights=weights,
+            layer=self.layer,
+            protected=self.protected,
+        )
+
+
 def tower_attention(
-    model: nn.Module, tower: str, config: Any, layers: int, protected: int
-) -> list[AttentionSource] | None:
+    model: nn.Module, tower: str, config: Any, layers: int, protected: int, padded: bool = False
+) -> dict[str, list[AttentionSource]]:
     """The self-attention of the first `layers` layers of the encoder at path `tower`.
 
     Args:
@@ -36,34 +72,46 @@ def tower_attention(
         config: its configuration.
         layers: how many of its layers are used.
         protected: how many of its tokens in front are no target tokens.
+        padded: whether the encoder is told which of its tokens are padding.
 
     Returns:
-        None for encoders that are not known.
+        The signal, by its name; nothing for encoders that are not known.
     """
     if config.model_type not in _PLAIN:
-        return None
-    paths = attention_paths(module_at(model, tower), tower)
-    heads = config.num_attention_heads
-    return [
-        AttentionSource(
+        return {}
+    encoder, heads = module_at(model, tower), config.num_attention_heads
+    kind = PaddedSource if padded else AttentionSource
+    sources = [
+        kind(
             "encoder_attention",
             index,
-            ((f"{path}.q_proj", "query"), (f"{path}.k_proj", "key")),
+            ((f"{tower}.{query}", "query"), (f"{tower}.{key}", "key")),
             heads,
             (config.hidden_size // heads) ** -0.5,
             candidates="key",
             protected=protected,
         )
-        for index, path in enumerate(paths[:layers])
+        for index, (query, key) in enumerate(query_and_key(encoder)[:layers])
     ]
+    return {"encoder_attention": sources}
 
 
-def attention_paths(encoder: nn.Module, prefix: str) -> list[str]:
-    """Paths of the attention modules below `encoder`, in order: where they are differs from release to release."""
-    return [
-        f"{prefix}.{name}"
-        for name, module in encoder.named_modules()
-        if isinstance(getattr(module, "q_proj", None), nn.Module)
-        and isinstance(getattr(module, "k_proj", None), nn.Module)
-        and "head" not in name.split(".")
-    ]
+def square(config: Any) -> tuple[int, int]:
+    """Rows and columns of the tokens that an encoder with this configuration makes of an image."""
+    sizes = config.image_size, config.patch_size
+    (height, width), (row, column) = (each if isinstance(each, list | tuple) else (each, each) for each in sizes)
+    return height // row, width // column
+
+
+def query_and_key(encoder: nn.Module) -> list[tuple[str, str]]:
+    """For each attention below `encoder`, in order, the paths of the modules that its queries and keys come from.
+
+    Where attentions are differs from release to release, so they are looked for.
+    """
+    found = []
+    for name, module in encoder.named_modules():
+        children = dict(module.named_children())
+        if "q_proj" in children and "k_proj" in children:
+            last = ("q_norm", "k_norm") if "q_norm" in children else ("q_proj", "k_proj")
+            found.append((f"{name}.{last[0]}", f"{name}.{last[1]}"))
+    return found

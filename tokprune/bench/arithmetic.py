@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -53,6 +54,9 @@ class Arithmetic:
         True
     """
 
+    stages: Mapping[str, str] = MappingProxyType({"query": "prefill", "image": "image encoder"})
+    """Target -> the stage that pruning it makes cheaper."""
+
     def __init__(self, model: nn.Module) -> None:
         _check(model)
         self._twin = weightless(model.config, attention="eager")
@@ -66,6 +70,11 @@ class Arithmetic:
         """Image tokens of each image, unpruned and without the protected [CLS]."""
         self.encoder_layers = len(self._twin.vision_model.encoder.layers)
         """Depth of the image encoder."""
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """Target -> tokens of each image, unpruned."""
+        return {"query": self.query_tokens, "image": self.image_tokens}
 
     def count(
         self,

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from tokprune.after import After
 from tokprune.bench.arithmetic import TARGETS, Arithmetic
 from tokprune.bench.costs import Costs, Workload, shares
+from tokprune.bench.promptarithmetic import PromptArithmetic
 from tokprune.bench.roofline import Machine
 from tokprune.bench.table import keep_text
 from tokprune.keep import Keep
 
 WORTH = 1.05
 """A smaller gain is none: votes and the cut itself cost some percent of a short call."""
-
-_STAGE_OF = {"query": "prefill", "image": "image encoder"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Gains:
         batch: The large batch size.
         keeps: Keeps to look at, the smallest last.
         after: Where image tokens leave the image encoder; None for the default.
+        stages: Target -> the stage that pruning it makes cheaper.
 
     Example:
         >>> from tokprune.zoo import load_model
@@ -52,13 +52,14 @@ class Gains:
         ['0.5: 1.11', '0.25: 1.17', '0.125: 1.20']
     """
 
-    arithmetic: Arithmetic
+    arithmetic: Arithmetic | PromptArithmetic
     targets: tuple[str, ...] = TARGETS
     workload: Workload = field(default_factory=Workload)
     machine: Machine = field(default_factory=Machine)
     batch: int = 32
     keeps: tuple[Keep, ...] = (0.5, 0.25, 0.125)
     after: After | None = None
+    stages: Mapping[str, str] = field(default_factory=lambda: Arithmetic.stages)
 
     def unpruned(self) -> Costs:
         """The costs that all is compared with."""
@@ -93,7 +94,7 @@ class Gains:
     def _by_flops(self, gains: Sequence[Gain]) -> str:
         parts = shares(self.unpruned().flops)
         said = [
-            f"pruning {target} tokens makes the {_STAGE_OF[target]} cheaper, {parts[_STAGE_OF[target]]:.0%} of the "
+            f"pruning {target} tokens makes the {self.stages[target]} cheaper, {parts[self.stages[target]]:.0%} of the "
             f"arithmetic (at most {gain.flops:.2f}x)"
             for gain in sorted(gains, key=lambda gain: -gain.flops)
             for target in gain.targets
@@ -111,7 +112,7 @@ class Gains:
             elif len(targets) > 1:
                 idle.append(f"{name} (at most {gain:.2f}x)")
             else:
-                stage = _STAGE_OF[targets[0]]
+                stage = self.stages[targets[0]]
                 reads = " and waits for its weights to be read" if waits[stage] else ""
                 why = f"the {stage} is {parts[stage]:.0%} of the time{reads}"
                 idle.append(f"{name} (at most {gain:.2f}x: {why})")

@@ -18,14 +18,14 @@ class LanguageCosts:
     only what its decoder does is once per beam.
 
     Args:
-        model: OPT, LLaMA or T5 on the meta device, with eager attention.
+        model: OPT, LLaMA, T5, or a LLaVA as its language model is called, on the meta device, with eager attention.
         width: Width of the embeddings that it is given.
     """
 
     def __init__(self, model: Any, width: int) -> None:
         self._model = model
         self._width = width
-        self._two_parts = bool(model.config.is_encoder_decoder)
+        self._two_parts = bool(getattr(model.config, "is_encoder_decoder", False))
         self._read = cache(self._count_read)
         self._write = cache(self._count_write)
 

@@ -7,21 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokprune.bench.parts import parts_of
 from tokprune.errors import InvalidValueError
 
 
 def random_inputs(model: Any, batch_size: int, prompt_tokens: int = 8, seed: int = 0) -> dict[str, Tensor]:
-    """What `generate` of a BLIP-2-like model takes: one picture and one prompt per sample, without padding.
+    """What `generate` takes: one picture and one prompt per sample, without padding.
 
     Args:
-        model: A model whose configuration tells image size, placeholder and number of query tokens.
+        model: A BLIP-2, InstructBLIP, LLaVA, Qwen2.5-VL or Mllama: its configuration tells image size and placeholder.
         batch_size: Samples.
-        prompt_tokens: Words behind the placeholders of the query tokens, of each sample.
+        prompt_tokens: Words behind the placeholders, of each sample.
         seed: Another seed gives other pictures and words.
 
     Returns:
         `pixel_values` `[sample channel row column]` in the image encoder's dtype, `input_ids` and `attention_mask`
-        `[sample token]`, and for InstructBLIP the same prompt for its Q-Former; all on the model's device.
+        `[sample token]`, and what else the family takes: for InstructBLIP the same prompt for its Q-Former, for
+        Qwen2.5-VL the grid of patches, for Mllama the tiles' shape. All on the model's device.
 
     Raises:
         InvalidValueError: A number below 1, or a configuration without the placeholder.
@@ -35,20 +37,62 @@ def random_inputs(model: Any, batch_size: int, prompt_tokens: int = 8, seed: int
             f"random inputs: the configuration of this {type(model).__name__} does not say which placeholder the query "
             "tokens take in the prompt (image_token_index); old checkpoints do not; set it, or fetch a newer revision"
         )
-    size = config.vision_config.image_size
-    rows, columns = (size, size) if isinstance(size, int) else size
     generator = torch.Generator().manual_seed(seed)  # of the host, so that every device gets the same
-    pixels = torch.randn(batch_size, 3, rows, columns, generator=generator)
-    words = _words(config.text_config, config.image_token_id)
+    pictures, places = _PICTURES.get(config.model_type, _picture)(config, batch_size, generator)
+    words = _words(config.get_text_config(), config.image_token_id)
     prompt = words[torch.randint(len(words), (batch_size, prompt_tokens), generator=generator)]
-    placeholders = torch.full((batch_size, config.num_query_tokens), config.image_token_id)
-    ids = torch.cat([placeholders, prompt], dim=1)
-    dtype = next(model.vision_model.parameters()).dtype
-    inputs = {"pixel_values": pixels.to(dtype), "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    ids = torch.cat([torch.tensor(places).expand(batch_size, -1), prompt], dim=1)
+    dtype = next(parts_of(model).encoder.parameters()).dtype
+    inputs = {"pixel_values": pictures.pop("pixel_values").to(dtype), "input_ids": ids} | pictures
+    inputs["attention_mask"] = torch.ones_like(ids)
     if config.model_type == "instructblip":
         inputs["qformer_input_ids"] = prompt % config.qformer_config.vocab_size
         inputs["qformer_attention_mask"] = torch.ones_like(prompt)
+    if config.model_type == "qwen2_5_vl":
+        inputs["mm_token_type_ids"] = (ids == config.image_token_id).long()
+    if config.model_type == "mllama":
+        inputs["cross_attention_mask"] = torch.ones(*ids.shape, 1, config.vision_config.max_num_tiles, dtype=torch.long)
     return {name: value.to(first.device) for name, value in inputs.items()}
+
+
+def _picture(config: Any, batch_size: int, generator: torch.Generator) -> tuple[dict[str, Tensor], list[int]]:
+    """Pictures of the encoder's size, and what stands for one of them in the prompt."""
+    size = config.vision_config.image_size
+    rows, columns = (size, size) if isinstance(size, int) else size
+    count = getattr(config, "num_query_tokens", None) or config.image_seq_length
+    pixels = torch.randn(batch_size, 3, rows, columns, generator=generator)
+    return {"pixel_values": pixels}, [config.image_token_id] * count
+
+
+def _patches(config: Any, batch_size: int, generator: torch.Generator) -> tuple[dict[str, Tensor], list[int]]:
+    """Pictures as Qwen2.5-VL's processor leaves them: one row for each patch, twice because a video has two frames."""
+    vision, (rows, columns) = config.vision_config, QWEN_PATCHES
+    values = 3 * vision.temporal_patch_size * vision.patch_size**2
+    count = rows * columns // vision.spatial_merge_size**2
+    pictures = {
+        "pixel_values": torch.randn(batch_size * rows * columns, values, generator=generator),
+        "image_grid_thw": torch.tensor([[1, rows, columns]]).expand(batch_size, -1).contiguous(),
+    }
+    return pictures, [config.vision_start_token_id, *[config.image_token_id] * count, config.vision_end_token_id]
+
+
+def _tiles(config: Any, batch_size: int, generator: torch.Generator) -> tuple[dict[str, Tensor], list[int]]:
+    """Pictures as Mllama's processor leaves them: two by two tiles, and one placeholder for all their tokens."""
+    vision = config.vision_config
+    tiles = (batch_size, 1, vision.max_num_tiles, 3, vision.image_size, vision.image_size)
+    shape = list(vision.supported_aspect_ratios).index([2, 2]) + 1
+    pictures = {
+        "pixel_values": torch.randn(tiles, generator=generator),
+        "aspect_ratio_ids": torch.full((batch_size, 1), shape),
+        "aspect_ratio_mask": torch.ones(batch_size, 1, vision.max_num_tiles, dtype=torch.long),
+    }
+    return pictures, [config.image_token_id]
+
+
+_PICTURES = {"qwen2_5_vl": _patches, "mllama": _tiles}
+
+QWEN_PATCHES = (64, 80)
+"""Rows and columns of patches: 896 by 1120 pixels, and 1280 image tokens of four patches each."""
 
 
 def _words(text: Any, image_token: int) -> Tensor:

@@ -71,7 +71,7 @@ def _draw(model: nn.Module, generator: torch.Generator) -> None:
 def _weight(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
     weight = torch.empty(like.shape, dtype=like.dtype, device=generator.device)
     if like.ndim < 2:
-        return weight.fill_(1.0 if name.endswith("weight") else 0.0)  # norms scale by 1, biases shift by 0
+        return weight.fill_(1.0 if name.endswith(("weight", "gate")) else 0.0)  # norms scale by 1, biases shift by 0
     # Learned tokens and positions [1, token, dim] are read one by one; matrices and filters sum over all but the first.
     spread = 1.0 if like.ndim == 3 else float(like[0].numel()) ** -0.5
     weight.normal_(0.0, spread, generator=generator)

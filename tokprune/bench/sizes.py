@@ -13,11 +13,9 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
+from tokprune.bench.blipsizes import blip, flan_t5_xl, opt_2_7b, vicuna_7b
+from tokprune.bench.promptsizes import llama_3_2_11b_vision, llava_1_5_7b, qwen2_5_vl_7b
 from tokprune.errors import InvalidValueError, UnknownNameError
-
-QUERY_TOKENS = 32
-IMAGE_SIZE = 224
-PATCH_SIZE = 14
 
 
 @dataclass(frozen=True)
@@ -26,15 +24,11 @@ class RealSize:
 
     Args:
         hub_id: Where the trained one is.
-        family: `"blip-2"` or `"instructblip"`: transformers' `model_type`.
-        text: Scale -> the language model's configuration.
-        image_token: Id of the placeholder that each query token takes in the prompt.
+        config: Scale -> transformers' configuration.
     """
 
     hub_id: str
-    family: str
-    text: Callable[[Fraction], dict[str, Any]]
-    image_token: int
+    config: Callable[[Fraction], Any]
 
 
 def parse_size(text: str) -> tuple[str, Fraction]:
@@ -72,7 +66,8 @@ def real_size_config(text: str) -> Any:
 
     A scale below 1 makes every part narrower (fewer attention heads of the same size) and shallower (fewer layers) by
     this factor, so that parameters and arithmetic fall with its third power. What does not change are the numbers of
-    tokens: 257 image tokens, 32 query tokens, the vocabulary.
+    tokens, and the vocabulary: a BLIP-2 has 257 image tokens and 32 query tokens at any scale, LLaVA-1.5
+    576 image tokens.
 
     Raises:
         UnknownNameError: There is no such size.
@@ -83,98 +78,20 @@ def real_size_config(text: str) -> Any:
         >>> config.vision_config.num_hidden_layers, config.vision_config.hidden_size
         (39, 1408)
     """
-    from transformers import Blip2Config, InstructBlipConfig
-
     name, scale = parse_size(text)
-    size = REAL_SIZES[name]
-    config_class = {"blip-2": Blip2Config, "instructblip": InstructBlipConfig}[size.family]
-    return config_class(
-        vision_config={
-            **_shape(scale, layers=39, heads=16, head_dim=88),
-            "intermediate_size": _part(6144, scale),
-            "image_size": IMAGE_SIZE,
-            "patch_size": PATCH_SIZE,
-        },
-        qformer_config={
-            **_shape(scale, layers=12, heads=12, head_dim=64),
-            "intermediate_size": _part(3072, scale),
-            "cross_attention_frequency": 2,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-        },
-        text_config=size.text(scale),
-        num_query_tokens=QUERY_TOKENS,
-        image_token_index=size.image_token,
-    )
-
-
-def _part(number: int, scale: Fraction) -> int:
-    return max(1, round(number * scale))
-
-
-def _shape(scale: Fraction, *, layers: int, heads: int, head_dim: int) -> dict[str, Any]:
-    heads = _part(heads, scale)
-    return {
-        "num_hidden_layers": _part(layers, scale),
-        "num_attention_heads": heads,
-        "hidden_size": heads * head_dim,
-    }
-
-
-def _opt_2_7b(scale: Fraction) -> dict[str, Any]:
-    shape = _shape(scale, layers=32, heads=32, head_dim=80)
-    return {
-        "model_type": "opt",
-        **shape,
-        "word_embed_proj_dim": shape["hidden_size"],
-        "ffn_dim": _part(10240, scale),
-        "vocab_size": 50304,
-        "max_position_embeddings": 2048,
-        "bos_token_id": 2,
-        "pad_token_id": 1,
-        "eos_token_id": 50118,
-        "dropout": 0.0,
-    }
-
-
-def _flan_t5_xl(scale: Fraction) -> dict[str, Any]:
-    shape = _shape(scale, layers=24, heads=32, head_dim=64)
-    return {
-        "model_type": "t5",
-        "d_model": shape["hidden_size"],
-        "num_layers": shape["num_hidden_layers"],
-        "num_decoder_layers": shape["num_hidden_layers"],
-        "num_heads": shape["num_attention_heads"],
-        "d_kv": 64,
-        "d_ff": _part(5120, scale),
-        "feed_forward_proj": "gated-gelu",
-        "tie_word_embeddings": False,
-        "vocab_size": 32128,
-        "pad_token_id": 0,
-        "eos_token_id": 1,
-        "decoder_start_token_id": 0,
-        "dropout_rate": 0.0,
-    }
-
-
-def _vicuna_7b(scale: Fraction) -> dict[str, Any]:
-    return {
-        "model_type": "llama",
-        **_shape(scale, layers=32, heads=32, head_dim=128),
-        "intermediate_size": _part(11008, scale),
-        "vocab_size": 32001,
-        "max_position_embeddings": 2048,
-        "bos_token_id": 1,
-        "pad_token_id": 0,
-        "eos_token_id": 2,
-    }
+    return REAL_SIZES[name].config(scale)
 
 
 REAL_SIZES: Mapping[str, RealSize] = MappingProxyType(
     {
-        "blip2-opt-2.7b": RealSize("Salesforce/blip2-opt-2.7b", "blip-2", _opt_2_7b, 50265),
-        "blip2-flan-t5-xl": RealSize("Salesforce/blip2-flan-t5-xl", "blip-2", _flan_t5_xl, 32100),
-        "instructblip-vicuna-7b": RealSize("Salesforce/instructblip-vicuna-7b", "instructblip", _vicuna_7b, 32000),
+        "blip2-opt-2.7b": RealSize("Salesforce/blip2-opt-2.7b", blip("Blip2Config", opt_2_7b, 50265)),
+        "blip2-flan-t5-xl": RealSize("Salesforce/blip2-flan-t5-xl", blip("Blip2Config", flan_t5_xl, 32100)),
+        "instructblip-vicuna-7b": RealSize(
+            "Salesforce/instructblip-vicuna-7b", blip("InstructBlipConfig", vicuna_7b, 32000)
+        ),
+        "llava-1.5-7b": RealSize("llava-hf/llava-1.5-7b-hf", llava_1_5_7b),
+        "qwen2.5-vl-7b": RealSize("Qwen/Qwen2.5-VL-7B-Instruct", qwen2_5_vl_7b),
+        "llama-3.2-11b-vision": RealSize("meta-llama/Llama-3.2-11B-Vision", llama_3_2_11b_vision),
     }
 )
 """The sizes that can be asked for by name."""

@@ -43,7 +43,7 @@ def gains_table(gains: Gains) -> Table:
     table.add_column("target", no_wrap=True)
     for column in ("keep", "tokens", "by FLOPs", "by time, batch 1", f"by time, batch {gains.batch}"):
         table.add_column(column, justify="right")
-    totals = {"query": arithmetic.query_tokens, "image": arithmetic.image_tokens}
+    totals = arithmetic.tokens
     for gain in gains.table():
         tokens = ", ".join(f"{keep_count(gain.keep, totals[name])} of {totals[name]}" for name in gain.targets)
         values = (f"{value:.2f}x" for value in (gain.flops, gain.alone, gain.batch))
@@ -55,12 +55,17 @@ def gains_table(gains: Gains) -> Table:
 
 def call_text(gains: Gains) -> str:
     """The call that the tables are about."""
+    from tokprune.bench.promptarithmetic import PromptArithmetic
+
     work, arithmetic = gains.workload, gains.arithmetic
     search = "greedy" if work.beams == 1 else f"{work.beams} beams"
+    read = next(target for target, stage in arithmetic.stages.items() if stage == "prefill")
     text = (
-        f"The call: one image, {arithmetic.query_tokens} query tokens, {work.text_tokens} text tokens, "
+        f"The call: one image, {arithmetic.tokens[read]} {read} tokens, {work.text_tokens} text tokens, "
         f"{work.answer_tokens} answer tokens, {search}."
     )
+    if isinstance(arithmetic, PromptArithmetic):
+        return f"{text} Image tokens leave in front of the language model."
     if "image" not in gains.targets:
         return text
     layers = arithmetic.cuts(gains.after)

@@ -14,6 +14,8 @@ from tokprune.errors import AdapterError, InvalidValueError, TokpruneError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tokprune.bench.arithmetic import Arithmetic
+    from tokprune.bench.promptarithmetic import PromptArithmetic
     from tokprune.signal import Signal
 
 _ATTENTION = ("cross_attention", "self_attention", "encoder_attention")
@@ -54,7 +56,6 @@ def inspect(
     The gains are arithmetic, done before anything is run. A real size by name takes no memory: only shapes are made.
     Of a model without an adapter it lists the attention that one could take votes from.
     """
-    from tokprune.bench.arithmetic import TARGETS, Arithmetic
     from tokprune.bench.console import stdout
     from tokprune.bench.costs import Workload
     from tokprune.bench.gains import Gains
@@ -80,17 +81,27 @@ def inspect(
             targets = _targets(offers)  # a processor that asks in another way: then the shapes are not shown
         console.print(targets, _scorers(loaded, offers))
     else:
-        console.print(*candidates(loaded), highlight=False)
+        for part in candidates(loaded):
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     try:
-        arithmetic = Arithmetic(loaded)
+        arithmetic = _arithmetic(loaded)
     except AdapterError as error:
         console.print(f"What pruning can gain is not known: {error}", highlight=False)
         return
-    countable = tuple(target for target in TARGETS if target in offers) or TARGETS
-    gains = Gains(arithmetic, countable, workload, machine, batch, after=where)
+    known = tuple(arithmetic.stages)
+    countable = tuple(target for target in known if target in offers) or known
+    gains = Gains(arithmetic, countable, workload, machine, batch, after=where, stages=arithmetic.stages)
     console.print(call_text(gains), stages_table(gains), gains_table(gains), words(gains, model), highlight=False)
     if no_adapter:
         console.print(f"[bold]It cannot be pruned yet:[/] {no_adapter}", highlight=False)
+
+
+def _arithmetic(model: Any) -> Arithmetic | PromptArithmetic:
+    """What counts this model's costs."""
+    from tokprune.bench.arithmetic import Arithmetic
+    from tokprune.bench.promptarithmetic import PromptArithmetic
+
+    return PromptArithmetic(model) if model.config.model_type == "llava" else Arithmetic(model)
 
 
 def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:

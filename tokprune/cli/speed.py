@@ -25,7 +25,8 @@ def speed(
         str,
         typer.Argument(
             help="A model of the zoo, a local folder, a hub id, or a real size with random weights: blip2-opt-2.7b, "
-            "blip2-flan-t5-xl, instructblip-vicuna-7b, or narrower and shallower, such as blip2-opt-2.7b:scale=0.25.",
+            "blip2-flan-t5-xl, instructblip-vicuna-7b, llava-1.5-7b, qwen2.5-vl-7b, llama-3.2-11b-vision, or narrower "
+            "and shallower, such as blip2-opt-2.7b:scale=0.25.",
             metavar="[MODEL]",
         ),
     ] = DEFAULT_MODEL,

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from tokprune.errors import SignalError
 from tokprune.layers import Layers, check_layers, pick_layers
 from tokprune.scorers.ballots import check_choice
 from tokprune.signal import Signal
-from tokprune.votes import Votes
+from tokprune.votes import AttentionVotes, Votes
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class TextAttention:
     """Attention that an image token receives from the prompt's last token inside the language model, over all heads.
 
     For a target that is cut inside a language model or a decoder the voters are the tokens of the text, and the layers
-    those in front of the cut; "last" is the one that was just run.
+    those in front of the cut; "last" is the one that was just run. Where tokens of the image vote instead, as in
+    Idefics2's resampler, there is no text to ask: that is a `SignalError`.
 
     Args:
         voters: "last" (the prompt's last token, from which the answer begins) or "all" (every token of the text).
@@ -52,5 +54,10 @@ class TextAttention:
     def __call__(self, signal: Signal) -> Iterator[Votes]:
         """Yield the text's attention in each chosen layer as votes."""
         for votes in pick_layers(signal.cross_attention, self.layers):
+            if isinstance(votes, AttentionVotes) and votes.candidates == "query":
+                raise SignalError(
+                    f"text-attention: in {signal.source} the voters of 'cross_attention' are tokens of the image, not "
+                    "of a text; 'catp-vote' counts their votes"
+                )
             others = votes.shape[1] // votes.heads
             yield votes if self.voters == "all" else votes.of_voters(others - 1, others)

@@ -7,6 +7,8 @@ from typing import Any
 
 from tokprune import adapters
 
+Example = Callable[[], tuple[Any, Mapping[str, Any]]]
+
 
 def _blip() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_crossattention import prompts, tiny_blip
@@ -38,6 +40,18 @@ def _dinov2() -> tuple[Any, Mapping[str, Any]]:
     return tiny_dinov2("Dinov2WithRegistersModel"), pictures()
 
 
+def _embed(build: str, images: str, *sizes: Any, count: int = 16, **more: Any) -> Example:
+    """A model of `tiny_embed` that `build` makes, and two prompts with an image of `count` tokens each."""
+
+    def example() -> tuple[Any, Mapping[str, Any]]:
+        from tokprune.testing import tiny_embed
+
+        made = getattr(tiny_embed, images)(*sizes)
+        return getattr(tiny_embed, build)(**more), tiny_embed.prompts([[count], [count]], made)
+
+    return example
+
+
 def _idefics() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_idefics import prompts, tiny_idefics
 
@@ -54,12 +68,6 @@ def _instructblipvideo() -> tuple[Any, Mapping[str, Any]]:
     from tokprune.testing.tiny_instructblipvideo import prompts, tiny_instructblipvideo
 
     return tiny_instructblipvideo("llama"), prompts("llama", pads=(0, 0))
-
-
-def _llava() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
-
-    return tiny_llava(), prompts([[16], [16]], pixels(2))
 
 
 def _mllama() -> tuple[Any, Mapping[str, Any]]:
@@ -116,22 +124,33 @@ def _whisper() -> tuple[Any, Mapping[str, Any]]:
     return tiny_whisper(), sounds()
 
 
-EXAMPLES: Mapping[type, Callable[[], tuple[Any, Mapping[str, Any]]]] = {
+EXAMPLES: Mapping[type, Example] = {
+    adapters.AyaVision: _embed("tiny_aya_vision", "pixels", 2),
     adapters.Blip2: _blip2,
     adapters.Blip2Retrieval: _blip2_retrieval,
     adapters.Blip: _blip,
     adapters.Clip: _clip,
     adapters.Dinov2: _dinov2,
+    adapters.Gemma3: _embed("tiny_gemma3", "pixels", 2),
+    adapters.Idefics2: _embed("tiny_idefics2", "pixels", 2, 1, count=8),
+    adapters.Idefics3: _embed("tiny_idefics3", "pixels", 2, 1),
     adapters.Idefics: _idefics,
     adapters.InstructBlip: _instructblip,
     adapters.InstructBlipVideo: _instructblipvideo,
-    adapters.Llava: _llava,
+    adapters.InternVl: _embed("tiny_internvl", "pixels", 2),
+    adapters.Llava: _embed("tiny_llava", "pixels", 2),
+    adapters.LlavaNext: _embed("tiny_llava_next", "tiles", (16, 32), (16, 32), count=14),
+    adapters.LlavaOnevision: _embed("tiny_llava_onevision", "tiles", (16, 32), (16, 32), count=14),
+    adapters.Mistral3: _embed("tiny_mistral3", "shapes", (16, 16), (16, 16)),
     adapters.Mllama: _mllama,
+    adapters.PaliGemma: _embed("tiny_paligemma", "pixels", 2),
     adapters.Qwen25VL: _qwen2_5_vl,
     adapters.Qwen2VL: _qwen2_vl,
     adapters.Qwen3VL: _qwen3_vl,
     adapters.Siglip: _siglip,
+    adapters.SmolVlm: _embed("tiny_idefics3", "pixels", 2, 1, smol=True),
     adapters.TimmVit: _timm_vit,
+    adapters.VipLlava: _embed("tiny_vipllava", "pixels", 2),
     adapters.VisionEncoderDecoder: _vision_encoder_decoder,
     adapters.Vit: _vit,
     adapters.Whisper: _whisper,

@@ -8,7 +8,32 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlavaConfig, LlavaForConditionalGeneration
+from transformers import (
+    AyaVisionConfig,
+    AyaVisionForConditionalGeneration,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Idefics2Config,
+    Idefics2ForConditionalGeneration,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    VipLlavaConfig,
+    VipLlavaForConditionalGeneration,
+)
 
 from tokprune.testing.tiny_blip2 import SPREAD, randomise
 
@@ -55,6 +80,151 @@ def tiny_llava(attention: str = "sdpa", seed: int = 0) -> Any:
     return build(LlavaForConditionalGeneration, config, attention, seed, pixels(4))
 
 
+def tiny_vipllava() -> Any:
+    """A random VipLLaVA in eval mode: tokens of two layers of CLIP, and a LLaMA."""
+    config = VipLlavaConfig(
+        vision_config={**VISION, "model_type": "clip_vision_model"},
+        text_config={**TEXT, "model_type": "llama"},
+        image_token_index=IMAGE,
+        **{_VIP_LAYERS: [-2, -3]},
+    )
+    return build(VipLlavaForConditionalGeneration, config, "sdpa", 0, pixels(4))
+
+
+_VIP_LAYERS = "vision_feature_layers" if hasattr(VipLlavaConfig(), "vision_feature_layers") else "vision_feature_layer"
+
+TILES = {"image_grid_pinpoints": [[16, 32], [32, 16]], "image_token_index": IMAGE}
+"""Two tiles beside each other, or one above the other."""
+
+
+def tiny_llava_next() -> Any:
+    """A random LLaVA-NeXT in eval mode: tiles of 4 image tokens and [CLS], and a Mistral.
+
+    Example:
+        >>> model = tiny_llava_next()
+        >>> tuple(model(**prompts([[14], [14]], tiles((16, 32), (16, 32)))).logits.shape)
+        (2, 22, 99)
+    """
+    config = LlavaNextConfig(
+        vision_config={**VISION, "model_type": "clip_vision_model", "patch_size": 8},
+        text_config={**TEXT, "model_type": "mistral"},
+        **TILES,
+    )
+    return build(LlavaNextForConditionalGeneration, config, "sdpa", 0, tiles((16, 32), (32, 16)))
+
+
+def tiny_llava_onevision(most: int = 9) -> Any:
+    """A random LLaVA-OneVision in eval mode: tiles of 4 image tokens, scaled down if they were more than `most`."""
+    config = LlavaOnevisionConfig(
+        vision_config={**VISION, "model_type": "siglip_vision_model", "patch_size": 8, "vision_use_head": False},
+        text_config={**TEXT, "model_type": "qwen2"},
+        video_token_index=91,
+        vision_aspect_ratio=f"anyres_max_{most}",
+        **TILES,
+    )
+    return build(LlavaOnevisionForConditionalGeneration, config, "sdpa", 0, tiles((16, 32), (32, 16)))
+
+
+def tiny_idefics2() -> Any:
+    """A random Idefics2 in eval mode: 8 query tokens in two layers, with keys shared by two heads, and a Mistral."""
+    resampler = {
+        "hidden_size": 32,
+        "resampler_n_latents": 8,
+        "resampler_depth": 2,
+        "resampler_n_heads": 4,
+        "resampler_head_dim": 8,
+        "num_key_value_heads": 2,
+    }
+    config = Idefics2Config(
+        vision_config={**VISION, "num_hidden_layers": 1},
+        perceiver_config=resampler,
+        text_config={**TEXT, "model_type": "mistral"},
+        image_token_id=IMAGE,
+    )
+    return build(Idefics2ForConditionalGeneration, config, "sdpa", 0, pixels(2, 1))
+
+
+def tiny_idefics3(smol: bool = False) -> Any:
+    """A random Idefics3, or SmolVLM, in eval mode: squares of 2 by 2 of 64 tokens become one, and a LLaMA."""
+    kind = SmolVLMConfig if smol else Idefics3Config
+    config = kind(
+        vision_config=FINE,
+        text_config={**TEXT, "model_type": "llama"},
+        image_token_id=IMAGE,
+        scale_factor=2,
+        pad_token_id=PAD,
+    )
+    model = SmolVLMForConditionalGeneration if smol else Idefics3ForConditionalGeneration
+    return build(model, config, "sdpa", 0, pixels(2, 1))
+
+
+FINE = {**VISION, "num_hidden_layers": 2, "patch_size": 2}
+"""Image encoders of models that merge 2 by 2 tokens: 64 tokens become 16."""
+
+
+def tiny_paligemma() -> Any:
+    """A random PaliGemma in eval mode: 16 image tokens of SigLIP, and a Gemma."""
+    config = PaliGemmaConfig(
+        vision_config={**VISION, "model_type": "siglip_vision_model", "vision_use_head": False},
+        text_config={**TEXT, "model_type": "gemma", "head_dim": 8},
+        image_token_index=IMAGE,
+        projection_dim=32,
+        hidden_size=32,
+    )
+    return build(PaliGemmaForConditionalGeneration, config, "sdpa", 0, pixels(4))
+
+
+def tiny_gemma3() -> Any:
+    """A random Gemma 3 in eval mode: means of 2 by 2 of SigLIP's 64 tokens, and a window of 8 tokens in one layer."""
+    config = Gemma3Config(
+        vision_config={**FINE, "model_type": "siglip_vision_model", "vision_use_head": False},
+        text_config={
+            **TEXT,
+            "model_type": "gemma3_text",
+            "head_dim": 8,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        image_token_index=IMAGE,
+        mm_tokens_per_image=16,
+        boi_token_index=91,
+        eoi_token_index=92,
+    )
+    return build(Gemma3ForConditionalGeneration, config, "sdpa", 0, pixels(4))
+
+
+def tiny_internvl() -> Any:
+    """A random InternVL in eval mode: squares of 2 by 2 of 64 tokens, beside [CLS], become one, and a Qwen2."""
+    sizes = {"image_size": [16, 16], "patch_size": [2, 2], "use_qk_norm": True}
+    config = InternVLConfig(
+        vision_config={**FINE, **sizes},
+        text_config={**TEXT, "model_type": "qwen2"},
+        image_token_id=IMAGE,
+        image_seq_length=16,
+    )
+    return build(InternVLForConditionalGeneration, config, "sdpa", 0, pixels(4))
+
+
+def tiny_aya_vision() -> Any:
+    """A random Aya Vision in eval mode: squares of 2 by 2 of SigLIP's 64 tokens become one, and a Cohere2."""
+    config = AyaVisionConfig(
+        vision_config={**FINE, "model_type": "siglip_vision_model", "vision_use_head": False},
+        text_config={**TEXT, "model_type": "cohere2"},
+        image_token_index=IMAGE,
+    )
+    return build(AyaVisionForConditionalGeneration, config, "sdpa", 0, pixels(4))
+
+
+def tiny_mistral3() -> Any:
+    """A random Mistral 3 in eval mode: squares of 2 by 2 of Pixtral's tokens become one, and a Mistral."""
+    config = Mistral3Config(
+        vision_config={**FINE, "model_type": "pixtral", "head_dim": 8},
+        text_config={**TEXT, "model_type": "mistral", "head_dim": 8},
+        image_token_index=IMAGE,
+    )
+    return build(Mistral3ForConditionalGeneration, config, "sdpa", 0, shapes((16, 16), (8, 16)))
+
+
 def build(model_class: Any, config: Any, attention: str, seed: int, images: dict[str, Any]) -> Any:
     """A model with random weights whose encoder's attention is spread; `images` are to measure it by."""
     with warnings.catch_warnings():
@@ -96,6 +266,16 @@ def pixels(*count: int, side: int = 16, seed: int = 5) -> dict[str, Any]:
     """Random images `[... 3 side side]`."""
     shape = (*count, 3, side, side)
     return {"pixel_values": torch.randn(shape, generator=torch.Generator().manual_seed(seed))}
+
+
+def tiles(*sizes: tuple[int, int], seed: int = 5) -> dict[str, Any]:
+    """Random images of these heights and widths, as a whole and in two tiles each."""
+    return {**pixels(len(sizes), 3, seed=seed), "image_sizes": torch.tensor(sizes)}
+
+
+def shapes(*sizes: tuple[int, int], side: int = 16, seed: int = 5) -> dict[str, Any]:
+    """Random images of these heights and widths, in one tensor with room for the largest."""
+    return {**pixels(len(sizes), side=side, seed=seed), "image_sizes": torch.tensor(sizes)}
 
 
 def prompts(rows: Sequence[Sequence[int]], images: dict[str, Any], seed: int = 1, around: int = 0) -> dict[str, Any]:

@@ -20,14 +20,20 @@ LANGUAGE_MODELS = ("llama", "mistral", "qwen2", "qwen3")
 """The kinds that are tried."""
 
 
-def tiny_inside(kind: str = "llama", attention: str = "sdpa", seed: int = 0) -> Any:
+def tiny_inside(kind: str = "llama", attention: str = "sdpa", seed: int = 0, shapes: bool = False) -> Any:
     """A random LLaVA in eval mode with a language model of 4 layers, where two heads share their keys.
+
+    Args:
+        kind: the language model.
+        attention: attention implementation.
+        seed: of its weights.
+        shapes: whether its image encoder (Pixtral's instead of CLIP's) takes pictures of any shape.
 
     Example:
         >>> tuple(tiny_inside()(**prompts()).logits.shape)
         (2, 25, 99)
     """
-    vision = {
+    vision: dict[str, Any] = {
         "model_type": "clip_vision_model",
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -52,16 +58,19 @@ def tiny_inside(kind: str = "llama", attention: str = "sdpa", seed: int = 0) -> 
     }
     if kind == "mistral":
         text["sliding_window"] = None
-    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE)
+    if shapes:
+        vision |= {"model_type": "pixtral", "head_dim": 8, "image_size": 32}
+    whole = {"vision_feature_layer": -1, "vision_feature_select_strategy": "full"} if shapes else {}
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE, **whole)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model: Any = LlavaForConditionalGeneration._from_config(config, attn_implementation=attention)
-    _randomise(model, seed)
+    _randomise(model, seed, shaped() if shapes else prompts(pads=(0, 0)))
     return model
 
 
 @torch.no_grad()
-def _randomise(model: Any, seed: int) -> None:
+def _randomise(model: Any, seed: int, inputs: dict[str, Tensor]) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -73,14 +82,14 @@ def _randomise(model: Any, seed: int) -> None:
     for layer in model.model.language_model.layers:
         attention = layer.self_attn
         last = attention.q_norm if hasattr(attention, "q_norm") else attention.q_proj
-        logits = _logits(model, attention)
+        logits = _logits(model, attention, inputs)
         factor = SPREAD / logits[logits.isfinite()].std()
         for name in ("weight", "bias"):
             if getattr(last, name, None) is not None:
                 getattr(last, name).mul_(factor)
 
 
-def _logits(model: Any, attention: Any) -> Tensor:
+def _logits(model: Any, attention: Any, inputs: dict[str, Tensor]) -> Tensor:
     """Products of queries and keys of one attention, before they are turned by their positions."""
     seen: dict[str, Tensor] = {}
     names = ("q_norm", "k_norm") if hasattr(attention, "q_norm") else ("q_proj", "k_proj")
@@ -88,7 +97,7 @@ def _logits(model: Any, attention: Any) -> Tensor:
         getattr(attention, name).register_forward_hook(lambda _, args, output, name=name: seen.update({name: output}))
         for name in names
     ]
-    model(**prompts(pads=(0, 0)))
+    model(**inputs)
     for hook in hooks:
         hook.remove()
     query, key = (seen[name].reshape(*seen[name].shape[:2], -1, 8).transpose(1, 2) for name in names)
@@ -119,6 +128,32 @@ def prompts(
     longest = max(map(len, lines))
     return {
         "pixel_values": torch.randn(sum(images), 3, size, size, generator=generator),
+        "input_ids": torch.tensor([[PAD] * (longest - len(line)) + line for line in lines]),
+        "attention_mask": torch.tensor([[0] * (longest - len(line)) + [1] * len(line) for line in lines]),
+    }
+
+
+def shaped(
+    sizes: Sequence[Sequence[int]] = ((16, 8), (8, 8), (16, 8)), rows: Sequence[int] = (2, 1)
+) -> dict[str, Tensor]:
+    """Inputs of a model that takes pictures of any shape, such as 16 by 8 pixels: 8 tokens of 4 by 4 pixels.
+
+    Args:
+        sizes: rows and columns of the pixels of each picture.
+        rows: how many pictures each row of the prompt has.
+    """
+    generator = torch.Generator().manual_seed(6)
+    counts, lines = iter([high * wide // 16 for high, wide in sizes]), []
+    for images in rows:
+        line = [1, 33, 44]
+        for _ in range(images):
+            line += [IMAGE] * next(counts) + [7]
+        lines.append(line + torch.randint(2, 80, (4,), generator=generator).tolist())
+    longest = max(map(len, lines))
+    high, wide = (max(size[side] for size in sizes) for side in (0, 1))
+    return {
+        "pixel_values": torch.randn(len(sizes), 3, high, wide, generator=generator),
+        "image_sizes": torch.tensor(sizes),
         "input_ids": torch.tensor([[PAD] * (longest - len(line)) + line for line in lines]),
         "attention_mask": torch.tensor([[0] * (longest - len(line)) + [1] * len(line) for line in lines]),
     }

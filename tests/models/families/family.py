@@ -39,7 +39,7 @@ class Family:
         uneven: whether the images of a batch may keep different numbers of tokens.
         gaps: how far the answer may then be from the oracle's, beyond `tolerance`, where gaps are filled and masked.
         scorers: names of the scorers that fit, no more and no less.
-        elsewhere: names of those that fit the target, but are refused with these options.
+        elsewhere: names of those that fit the target, but are refused with these options or in the call.
         new_tokens: (model, inputs, sequences) -> the new tokens in what `generate` gives; None for encoder-decoders,
             which give nothing else.
         asked: inputs of `generate`, made from those of the forward; None if they are the same.

@@ -20,6 +20,7 @@ SCORERS = (
     "received-attention",
     "self-attention",
     "catp-vote",
+    "text-attention",
     "focus",
 )
 LAYERS = [f"model.language_model.layers.{layer}.cross_attn" for layer in CROSSING]

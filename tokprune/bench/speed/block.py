@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from tokprune.apply import apply
-from tokprune.bench.oracle import new_tokens, oracle_generate
-from tokprune.bench.speed.choices import Choice, gift_of, recorded
+from tokprune.bench.oracle import new_tokens
+from tokprune.bench.parts import parts_of
+from tokprune.bench.speed.choices import Choice, recorded
 from tokprune.bench.speed.clock import Clock
 from tokprune.bench.speed.flopcount import count_flops
 from tokprune.bench.speed.memory import peak_memory
-from tokprune.bench.speed.stages import check_parts, watch_stages
+from tokprune.bench.speed.stages import watch_stages
 from tokprune.bench.speed.turns import in_turns
+from tokprune.bench.speed.yardstick import oracle_of
 from tokprune.errors import InvalidValueError
 from tokprune.policy import Policy
 
@@ -111,7 +113,7 @@ def measure_block(
     memory serves all.
 
     Args:
-        model: A BLIP-2-like model, not pruned.
+        model: A model whose parts are known, not pruned.
         inputs: What its `generate` takes.
         policies: What to prune, one per target.
         settings: How often, how long.
@@ -119,10 +121,10 @@ def measure_block(
         call_done: Called after every call, for progress bars.
 
     Raises:
-        AdapterError: The model has other parts than BLIP-2, or a policy does not fit it.
+        AdapterError: The model's parts are not known, or a policy does not fit it.
         InvalidValueError: The oracle's answer is not the pruned model's: then it is no yardstick.
     """
-    check_parts(model)
+    parts_of(model)
     options = settings.generation
 
     def generate() -> Tensor:
@@ -133,10 +135,10 @@ def measure_block(
     choices: dict[str, Choice] = {}
     if policies:
         answer, choices, places = recorded(model, policies, generate)
-        gift = gift_of(model, inputs, choices, places)
+        handed = oracle_of(model, inputs, choices, places)
 
         def oracle() -> Tensor:
-            return oracle_generate(model, inputs, gift, **options)
+            return handed(**options)
 
         _check_same(oracle(), new_tokens(model, inputs, answer), policies)
         variants += [_Variant(ORACLE, oracle), _Variant(PRUNED, generate, lambda: apply(model, list(policies)))]

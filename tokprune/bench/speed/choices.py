@@ -113,6 +113,8 @@ def _with(policy: Policy, recorders: tuple[Recorder, ReductionRecorder]) -> Poli
 
 
 def _watch_lengths(model: Any, lengths: dict[int, int]) -> list[Any]:
+    if not hasattr(model, "qformer"):
+        return []  # nothing that is known here leaves inside the encoder
     encoder = model.vision_model
 
     def watch(place: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
@@ -139,11 +141,7 @@ def gift_of(model: Any, inputs: Mapping[str, Tensor], choices: Mapping[str, Choi
     Raises:
         InvalidValueError: A policy hides tokens instead of removing them, or samples keep different numbers.
     """
-    for choice in choices.values():
-        if not choice.policy.reduction.removes:
-            raise InvalidValueError(
-                f"oracle: {choice.policy} hides tokens and makes nothing shorter; use reduction 'prune' or 'merge'"
-            )
+    check_removes(choices)
     with torch.no_grad():
         cuts = _encoder_cuts(model, inputs["pixel_values"], choices["image"], places) if "image" in choices else ()
         query = choices.get("query")
@@ -153,6 +151,15 @@ def gift_of(model: Any, inputs: Mapping[str, Tensor], choices: Mapping[str, Choi
         rows = kept_rows(ids, query.report.kept, model.config.image_token_id)
         prefix = _merged_prefix(model, inputs, query, cuts) if query.policy.reduction.reads_tokens else None
         return Gift(rows, query.policy.positions, cuts, prefix)
+
+
+def check_removes(choices: Mapping[str, Choice]) -> None:
+    """Raises `InvalidValueError` where a policy hides tokens: there is nothing that an oracle could leave out."""
+    for choice in choices.values():
+        if not choice.policy.reduction.removes:
+            raise InvalidValueError(
+                f"oracle: {choice.policy} hides tokens and makes nothing shorter; use reduction 'prune' or 'merge'"
+            )
 
 
 def _encoder_cuts(model: Any, pixels: Tensor, choice: Choice, places: Sequence[int]) -> tuple[EncoderCut, ...]:

@@ -64,7 +64,7 @@ def run_speed(
     was killed goes on where it stopped. The model is left unpruned.
 
     Args:
-        model: A BLIP-2-like model, not pruned.
+        model: A model whose parts are known, not pruned.
         entries: What to measure.
         batch_sizes: Samples per call.
         settings: How often, how long.

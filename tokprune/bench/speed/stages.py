@@ -1,8 +1,8 @@
-"""Stages of one `generate` call of a BLIP-2-like model: encoder, connector, prefill, decoding.
+"""Stages of one `generate` call: encoder, connector, prefill, decoding.
 
 A stage ends where the next begins, so the four add up to the whole call. What pruning itself does is part of the stage
-in which it happens: image tokens are scored and cut in `encoder`; query tokens are scored, and the prompt is cut, in
-`prefill`.
+in which it happens: tokens that leave inside the encoder are scored and cut in `encoder`; tokens that leave in front of
+the language model, or in it, in `prefill`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import Any
 
 from torch import nn
 
-from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.bench.parts import parts_of
+from tokprune.errors import UnsupportedCallError
 
 STAGES = ("encoder", "connector", "prefill", "decode")
-PARTS = ("vision_model", "qformer", "language_projection", "language_model")
-"""The modules that a model needs for its stages to be told apart."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +34,19 @@ class Passage:
         return {stage: between(*borders) for stage, borders in zip(STAGES, pairwise(self.marks), strict=True)}
 
 
-def check_parts(model: nn.Module) -> None:
-    """Raises `AdapterError` if the model has other parts than image encoder, Q-Former, projection, language model."""
-    missing = [part for part in PARTS if not isinstance(getattr(model, part, None), nn.Module)]
-    if missing:
-        raise AdapterError(
-            f"speed: expected a BLIP-2-like model with {', '.join(PARTS)}; {type(model).__name__} has no "
-            f"{', '.join(missing)}"
-        )
-
-
 def watch_stages(model: Any, call: Callable[[], object], mark: Callable[[], Any]) -> Passage:
     """Calls `call`, which makes `model` generate once, and sets a mark at each border between stages.
 
     Args:
-        model: A BLIP-2-like model.
+        model: A model whose parts are known.
         call: Runs the model's parts once, by `generate` or by hand.
         mark: Gives a mark, such as a time or a count so far.
 
     Raises:
+        AdapterError: The model's parts are not known.
         UnsupportedCallError: A part was not called as a module, as in a compiled model.
     """
+    parts = parts_of(model)
     found: dict[str, Any] = {}
     passes = 0
 
@@ -72,9 +63,9 @@ def watch_stages(model: Any, call: Callable[[], object], mark: Callable[[], Any]
             found["prefill"] = mark()
 
     hooks = [
-        model.qformer.register_forward_pre_hook(encoded),
-        model.language_projection.register_forward_hook(connected),
-        model.language_model.register_forward_hook(read),
+        parts.begins.register_forward_pre_hook(encoded),
+        parts.connected.register_forward_hook(connected),
+        parts.reader.register_forward_hook(read),
     ]
     begin = mark()
     try:

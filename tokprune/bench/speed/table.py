@@ -36,9 +36,9 @@ WHOLE_CAPTION = (
     "pruned / oracle is what choosing costs, unpruned / oracle what could be gained at most, unpruned / pruned what is."
 )
 PARTS_CAPTION = (
-    "Medians of calls of their own with marks at the borders of stages. Image tokens are scored and cut in 'encoder', "
-    "query tokens in 'prefill'. GFLOP: the whole call, matrix products, convolutions and attention. Peak: above "
-    "weights and inputs."
+    "Medians of calls of their own with marks at the borders of stages. What leaves inside the image encoder is scored "
+    "and cut in 'encoder', all else in 'prefill'. GFLOP: the whole call, matrix products, convolutions and attention. "
+    "Peak: above weights and inputs."
 )
 
 

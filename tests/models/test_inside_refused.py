@@ -1,0 +1,255 @@
+"""Inside the language model: what cannot be done is refused before anything is wrong, in words that help."""
+
+import copy
+
+import pytest
+import torch
+import transformers
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+import tokprune
+from tokprune import AdapterError, InvalidValueError, UnsupportedCallError
+from tokprune.adapters.compat import encodes_before_expanding
+from tokprune.adapters.decoder import DecoderFamily
+from tokprune.adapters.insidecut import InsideCut
+from tokprune.testing.tiny_inside import IMAGE, prompts, tiny_inside
+
+from .inside import Inside, built, generate, logits, pruned
+from .test_adapter_errors import NeedsGrid
+from .traces import traces
+
+POLICIES = {
+    "several places": ({"after": (1, 2)}, AdapterError, "tokens leave at one layer"),
+    "every layer": ({"after": "every"}, AdapterError, "tokens leave at one layer"),
+    "the last layer": ({"after": 4}, AdapterError, "behind the last of 4 layers nothing is left to save"),
+    "too deep": ({"after": 5}, InvalidValueError, "has 4 layers"),
+    "the encoder's votes": (
+        {"scorer": "received-attention", "after": 2},
+        AdapterError,
+        "'encoder_attention' is not observed there, only 'tokens', 'cross_attention', 'text'",
+    ),
+    "grid": ({"scorer": NeedsGrid(), "after": 2}, AdapterError, "'grid' is not observed there"),
+    "a layer behind the cut": ({"scorer": "text-attention:layers=[2]"}, InvalidValueError, "there are 2 layers"),
+}
+
+
+@pytest.mark.parametrize("case", POLICIES)
+def test_a_policy_is_refused_before_anything_changes(case):
+    options, error, message = POLICIES[case]
+    model = built()
+    before = traces(model)
+    with pytest.raises(error, match=message):
+        tokprune.apply(model, **{"scorer": "text-attention", "keep": 4, **options})
+    assert traces(model) == before
+
+
+def windowed():
+    model = tiny_inside("mistral")
+    model.model.language_model.config.sliding_window = 8
+    model.model.language_model.config.layer_types = None
+    return model
+
+
+def layered():
+    model = tiny_inside("qwen2")
+    model.model.language_model.config.layer_types = ["full_attention", "sliding_attention"] * 2
+    return model
+
+
+def bent():
+    model = tiny_inside()
+    model.model.language_model.config.attn_logit_softcapping = 30.0
+    return model
+
+
+def absolute():
+    config = transformers.OPTConfig(
+        vocab_size=99, hidden_size=32, word_embed_proj_dim=32, ffn_dim=64, num_hidden_layers=4, num_attention_heads=4
+    )
+    model = tiny_inside()
+    model.model.language_model = transformers.OPTModel(config).decoder
+    return model
+
+
+LANGUAGE_MODELS = {
+    "a window": (windowed, "see only a window .sliding_window"),
+    "a window in some layers": (layered, "see only a window .sliding_attention"),
+    "bent logits": (bent, "attn_logit_softcapping"),
+    "another build": (absolute, "is not built like LLaMA's layers"),
+}
+
+
+@pytest.mark.parametrize("case", LANGUAGE_MODELS)
+def test_a_language_model_is_refused_before_anything_changes(case):
+    build, message = LANGUAGE_MODELS[case]
+    model = build()
+    before = traces(model)
+    with pytest.raises(AdapterError, match=message):
+        pruned(model, keep=4)
+    assert traces(model) == before
+    if case != "another build":
+        tokprune.apply(model, scorer="l2-norm", keep=4).remove()  # in front of the language model it is no matter
+
+
+def cache_of(model, text):
+    with torch.no_grad():
+        return model(input_ids=text).past_key_values
+
+
+CALLS = {
+    "static cache": (lambda m, i: generate(m, i, cache_implementation="static"), "cache_implementation='static'"),
+    "quantised cache": (lambda m, i: generate(m, i, cache_implementation="quantized"), "cache_implementation='quant"),
+    "a configuration": (
+        lambda m, i: generate(m, i, generation_config=transformers.GenerationConfig(cache_implementation="static")),
+        "cache_implementation='static'",
+    ),
+    "assisted": (lambda m, i: generate(m, i, assistant_model=built("qwen2")), "assistant_model: behind the cut"),
+    "prompt lookup": (lambda m, i: generate(m, i, prompt_lookup_num_tokens=2), "prompt_lookup_num_tokens=2"),
+    "prompt in pieces": (lambda m, i: generate(m, i, prefill_chunk_size=4), "prefill_chunk_size=4"),
+    "dola": (lambda m, i: generate(m, i, dola_layers="low"), "dola_layers='low'"),
+    "a static cache given": (
+        lambda m, i: m(
+            **i, past_key_values=transformers.StaticCache(config=m.config.get_text_config(), max_cache_len=64)
+        ),
+        "past_key_values is a StaticCache that does not just grow",
+    ),
+    "a cache that is begun": (
+        lambda m, i: m(**i, past_key_values=cache_of(m, i["input_ids"][:, -3:])),
+        "images in a call that goes on from a cache",
+    ),
+    "a mask of one's own": (
+        lambda m, i: m(**{**i, "attention_mask": torch.zeros(2, 1, 25, 25)}),
+        "an attention mask of one's own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_a_call_is_refused_before_the_language_model_runs(case):
+    call, message = CALLS[case]
+    model, inputs, ran = built(), prompts(), []
+    with pruned(model, keep=4) as handle:
+        before = traces(model)
+        hook = model.model.vision_tower.register_forward_hook(lambda *_: ran.append(1))
+        with pytest.raises(UnsupportedCallError, match=message):
+            call(model, inputs)
+        hook.remove()
+        assert (ran, handle.report) == ([], None)
+        assert traces(model) == before
+        logits(model, inputs)  # and the next call works
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "flex_attention"])
+def test_attention_that_was_not_proven_is_refused(attention):
+    model = copy.deepcopy(built())
+    with pruned(model, keep=4):
+        model.model.language_model.config._attn_implementation_internal = attention
+        with pytest.raises(UnsupportedCallError, match=rf"attention implementation '{attention}'.*'sdpa'"):
+            logits(model, prompts())
+
+
+def goes_on(model, inputs, cache):
+    rows = inputs["input_ids"].shape[0]
+    mask = torch.cat([inputs["attention_mask"], torch.ones(rows, 1, dtype=torch.long)], dim=1)
+    with torch.no_grad():
+        return model(input_ids=torch.full((rows, 1), 11), attention_mask=mask, past_key_values=cache)
+
+
+def test_a_cache_that_was_changed_is_refused():
+    model, inputs = built(), prompts()
+    with pruned(model, keep=4), torch.no_grad():
+        cache = model(**inputs).past_key_values
+        twin = copy.deepcopy(cache)
+        with pytest.raises(UnsupportedCallError, match="25 tokens in front of the cut and 13 behind it, where 0 fewer"):
+            goes_on(model, inputs, twin)
+        goes_on(model, inputs, cache)
+        cache.crop(-2)
+        with pytest.raises(UnsupportedCallError, match="tokens were taken back"):
+            goes_on(model, inputs, cache)
+        behind = model(**inputs).past_key_values.layers[2]
+        other = model(**inputs).past_key_values
+        other.layers[2].keys, other.layers[2].values = behind.keys[:, :, 1:], behind.values[:, :, 1:]
+        with pytest.raises(
+            UnsupportedCallError, match="25 tokens in front of the cut and 12 behind it, where 12 fewer"
+        ):
+            goes_on(model, inputs, other)
+
+
+def test_a_cache_that_was_emptied_begins_anew():
+    model, inputs = built(), prompts()
+    text = {"input_ids": torch.randint(2, 80, (2, 7))}
+    expected = logits(model, text)
+    with pruned(model, keep=4), torch.no_grad():
+        cache = transformers.DynamicCache(config=model.config.get_text_config())
+        model(**inputs, past_key_values=cache)
+        for layer in cache.layers:
+            layer.keys = layer.values = None
+            layer.is_initialized = False
+        assert torch.equal(model(**text, past_key_values=cache).logits, expected)
+
+
+def test_several_images_and_beams_are_right_or_refused():
+    model, inputs = built(), prompts((2, 1))
+    with pruned(model, keep=4) as handle:
+        if encodes_before_expanding(model):
+            logits(model, inputs)
+            kept = handle.report.kept
+            generate(model, inputs, num_beams=2, do_sample=False)
+            assert torch.equal(handle.report.kept, kept)
+        else:
+            with pytest.raises(UnsupportedCallError, match="this release of transformers mixes up the images"):
+                generate(model, inputs, num_beams=2, do_sample=False)
+
+
+def test_placeholders_that_do_not_fit_the_images_are_refused():
+    model, inputs = built(), prompts()
+    inputs["input_ids"][0, 5], inputs["input_ids"][1, -1] = 44, IMAGE  # as many in all, but not in each row
+    with pruned(model, keep=4), pytest.raises(UnsupportedCallError, match=r"\[15, 17\] image placeholders per row"):
+        logits(model, inputs)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_gradient_checkpointing_changes_nothing_or_is_refused():
+    model, inputs = copy.deepcopy(built()), prompts(pads=(0, 0))
+
+    def gradients():
+        model.zero_grad()
+        model(**inputs).logits.square().mean().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    with pruned(model, keep=4):
+        plain = gradients()
+        model.train()  # there is no dropout in it
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if "__call__" in vars(GradientCheckpointingLayer):
+            with pytest.raises(UnsupportedCallError, match=r"gradient checkpointing .* install a newer transformers"):
+                gradients()
+        else:
+            found = gradients()
+            assert all(torch.allclose(found[name], plain[name], rtol=1e-3, atol=1e-5) for name in plain)
+
+
+def test_a_layer_that_was_replaced_is_noticed():
+    for index, path in ((3, "layers.3"), (1, "layers.1")):
+        model = copy.deepcopy(built())
+        with pruned(model, keep=4):
+            layers = model.model.language_model.layers
+            layers[index] = copy.deepcopy(layers[index])
+            with pytest.raises(AdapterError, match=rf"{path}\S*' was replaced after tokprune\.apply"):
+                logits(model, prompts())
+
+
+def test_an_attach_that_fails_leaves_nothing():
+    model = built()
+    before = traces(model)
+    with pytest.raises(AdapterError):
+        InsideCut(model, DecoderFamily("llava", IMAGE, norm="nowhere"), _cut(), lambda seen: None, object())
+    assert traces(model) == before
+    assert Inside().matches(model)
+
+
+def _cut():
+    from tokprune.interfaces import Cut
+    from tokprune.reductions import Prune
+
+    return Cut("image", {}, lambda signal, keep=None: None, Prune(), "compact", keep=4)

@@ -1,0 +1,26 @@
+"""What a seam cannot be asked for, in the same words wherever that is so."""
+
+from __future__ import annotations
+
+from tokprune.errors import AdapterError
+from tokprune.interfaces import Cut
+
+
+def refuse_after(where: str, place: str, cut: Cut, remedy: str = "") -> None:
+    """Raise `AdapterError` if a policy says behind which layers to cut, at a seam that has only one place."""
+    if cut.after is not None:
+        raise AdapterError(f"{where} is cut {place}, so after={cut.after!r} means nothing here; leave it away{remedy}")
+
+
+def refuse_what_needs_a_mask(where: str, cut: Cut, reader: str) -> None:
+    """Raise `AdapterError` if tokens would have to be hidden from `reader`, which takes no mask."""
+    if not cut.reduction.removes:
+        raise AdapterError(
+            f"{where}: reduction {cut.reduction!r} hides tokens from attention, and {reader} takes no mask; use "
+            "'prune' or 'merge'"
+        )
+    if cut.keep is None:
+        raise AdapterError(
+            f"{where}: the selector may keep different numbers of tokens for the images of a batch, and {reader} takes "
+            "no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
+        )

@@ -1,0 +1,114 @@
+"""Idefics2, Idefics3 and SmolVLM: images in tiles, resampled or shuffled into fewer tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
+from tokprune.adapters.packing import every_image_alike, shuffled
+from tokprune.adapters.resampler import ResamplerSource
+from tokprune.adapters.towers import tower_attention
+
+_ARGUMENTS = ("pixel_values", "pixel_attention_mask")
+
+
+@dataclass(frozen=True)
+class Idefics2(EmbedMergeAdapter):
+    """Idefics2: the resampler's query tokens leave in front of the language model.
+
+    Every tile of an image counts as an image. Signals of target "image": `tokens` (the resampler's output, as the
+    language model gets it), `cross_attention` (the encoder's tokens vote for query tokens in the resampler's layers,
+    padding left out; what query tokens give each other there is no vote) and `text`.
+    """
+
+    name: ClassVar[str] = "idefics2"
+    module: ClassVar[str] = "transformers.models.idefics2.modeling_idefics2"
+    model: ClassVar[str] = "Idefics2ForConditionalGeneration"
+
+    def family(self, model: Any) -> EmbedFamily:
+        """Module paths and sizes of one model."""
+        config, resampler = model.config, model.config.perceiver_config
+        path = "model.connector.perceiver_resampler"
+        sources = [
+            ResamplerSource(
+                "cross_attention",
+                index,
+                (
+                    (f"{path}.layers.{index}.self_attn.q_proj", "query"),
+                    (f"{path}.layers.{index}.self_attn.k_proj", "key"),
+                ),
+                resampler.resampler_n_heads,
+                resampler.resampler_head_dim**-0.5,
+                candidates="query",
+                key_heads=resampler.num_key_value_heads,
+            )
+            for index in range(resampler.resampler_depth)
+        ]
+        return EmbedFamily(
+            name=self.name,
+            image_token_id=config.image_token_id,
+            arguments=_ARGUMENTS,
+            sources={"cross_attention": sources},
+            language_model="model.text_model",
+            tokens_per_image=resampler.resampler_n_latents,
+            padded=(path, "attention_mask"),
+        )
+
+
+class ShuffledTilesAdapter(EmbedMergeAdapter):
+    """Image tokens, each made of a square of encoder tokens, leave in front of the language model."""
+
+    def family(self, model: Any) -> EmbedFamily:
+        """Module paths and sizes of one model."""
+        config, vision = model.config, model.config.vision_config
+        side = vision.image_size // vision.patch_size // config.scale_factor
+        path = "model.vision_model"
+        return EmbedFamily(
+            name=self.name,
+            image_token_id=config.image_token_id,
+            arguments=_ARGUMENTS,
+            sources=tower_attention(model, path, vision, vision.num_hidden_layers, 0, padded=True),
+            language_model="model.text_model",
+            tokens_per_image=side * side,
+            places=self.places,
+            padded=(path, "patch_attention_mask"),
+            grid=(side, side),
+        )
+
+    def places(self, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]) -> list[Tensor]:
+        """Of which of the encoder's tokens each image's tokens are made."""
+        connector: Any = base.get_submodule("connector")
+        factor = connector.scale_factor
+        block = shuffled(lambda index: connector.pixel_shuffle(index, factor), counts[0] * factor**2)
+        return every_image_alike(block, len(counts))
+
+
+@dataclass(frozen=True)
+class Idefics3(ShuffledTilesAdapter):
+    """Idefics3: image tokens leave in front of the language model.
+
+    Every tile of an image counts as an image. Signals of target "image": `tokens` (the connector's output, as the
+    language model gets it), `encoder_attention` (the encoder's tokens vote for each other; a token gets the votes for
+    all encoder tokens that it is made of; padding neither votes nor gets votes), `text` and `grid`.
+    """
+
+    name: ClassVar[str] = "idefics3"
+    module: ClassVar[str] = "transformers.models.idefics3.modeling_idefics3"
+    model: ClassVar[str] = "Idefics3ForConditionalGeneration"
+
+
+@dataclass(frozen=True)
+class SmolVlm(ShuffledTilesAdapter):
+    """SmolVLM: image tokens leave in front of the language model.
+
+    Tiles and signals are those of Idefics3.
+    """
+
+    name: ClassVar[str] = "smolvlm"
+    module: ClassVar[str] = "transformers.models.smolvlm.modeling_smolvlm"
+    model: ClassVar[str] = "SmolVLMForConditionalGeneration"

@@ -1,0 +1,96 @@
+"""InternVL and Aya Vision: squares of an encoder's tokens joined into one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
+from tokprune.adapters.packing import every_image_alike, shuffled
+from tokprune.adapters.towers import square, tower_attention, used_layers
+
+
+class ShuffledAdapter(EmbedMergeAdapter):
+    """Image tokens, each made of a square of encoder tokens, leave in front of the language model."""
+
+    def factor(self, model: Any) -> int:
+        """How many encoder tokens the square has along a side."""
+        raise NotImplementedError
+
+    def shuffle(self, base: Any, index: Tensor) -> Tensor:
+        """The model's own joining of vectors `[1 token dim]`."""
+        raise NotImplementedError
+
+    def family(self, model: Any) -> EmbedFamily:
+        """Module paths and sizes of one model."""
+        config, vision = model.config, model.config.vision_config
+        layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
+        layers = used_layers(layer, vision.num_hidden_layers)
+        attention = tower_attention(model, "model.vision_tower", vision, layers, int(strategy == "default"))
+        rows, columns = square(vision)
+        return EmbedFamily(
+            name=self.name,
+            image_token_id=config.image_token_id,
+            arguments=("pixel_values", "vision_feature_layer", "vision_feature_select_strategy"),
+            sources=attention,
+            fixed={"vision_feature_layer": layer, "vision_feature_select_strategy": strategy},
+            places=self.places,
+            grid=(rows // self.factor(config), columns // self.factor(config)) if attention else None,
+        )
+
+    def places(self, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]) -> list[Tensor]:
+        """Of which of the encoder's tokens each image's tokens are made."""
+        own: Any = base
+        block = shuffled(lambda index: self.shuffle(base, index), counts[0] * self.factor(own.config) ** 2)
+        return every_image_alike(block, len(counts))
+
+
+@dataclass(frozen=True)
+class InternVl(ShuffledAdapter):
+    """InternVL: image tokens leave in front of the language model.
+
+    Every tile of an image counts as an image. Signals of target "image": `tokens` (the projected vectors, as the
+    language model gets them), `encoder_attention` (the encoder's tokens vote for each other, [CLS] first, which is
+    protected; a token gets the votes for all encoder tokens that it is made of), `text` and `grid`.
+    """
+
+    name: ClassVar[str] = "internvl"
+    module: ClassVar[str] = "transformers.models.internvl.modeling_internvl"
+    model: ClassVar[str] = "InternVLForConditionalGeneration"
+
+    def factor(self, model: Any) -> int:
+        """How many encoder tokens the square has along a side."""
+        ratio: float = model.downsample_ratio
+        return round(1 / ratio)
+
+    def shuffle(self, base: Any, index: Tensor) -> Tensor:
+        """The model's own joining of vectors `[1 token dim]`."""
+        side = int(index.shape[1] ** 0.5)
+        joined: Tensor = base.pixel_shuffle(index.view(1, side, side, 1), scale_factor=base.config.downsample_ratio)
+        return joined
+
+
+@dataclass(frozen=True)
+class AyaVision(ShuffledAdapter):
+    """Aya Vision: image tokens leave in front of the language model.
+
+    Tiles and signals are those of InternVL; SigLIP has no [CLS]. Hiding (reduction "mask") is refused, for hidden
+    tokens would take up room in the sliding window.
+    """
+
+    name: ClassVar[str] = "aya-vision"
+    module: ClassVar[str] = "transformers.models.aya_vision.modeling_aya_vision"
+    model: ClassVar[str] = "AyaVisionForConditionalGeneration"
+
+    def factor(self, model: Any) -> int:
+        """How many encoder tokens the square has along a side."""
+        return int(model.downsample_factor)
+
+    def shuffle(self, base: Any, index: Tensor) -> Tensor:
+        """The model's own joining of vectors `[1 token dim]`."""
+        joined: Tensor = base.multi_modal_projector.pixel_shuffle(index)
+        return joined

@@ -1,0 +1,100 @@
+"""Mistral 3: Pixtral's tokens of images of any shape, squares of them merged into one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.embedfamily import EmbedFamily
+from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
+from tokprune.adapters.modules import module_at
+from tokprune.adapters.packed import PackedAttention, PackedSource, rotated
+from tokprune.adapters.packing import blocks
+from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.towers import query_and_key, used_layers
+
+
+@dataclass(frozen=True)
+class Mistral3(EmbedMergeAdapter):
+    """Mistral 3: image tokens leave in front of the language model.
+
+    Every image has as many tokens as its shape asks for; images with equally many are pruned together, and a keep ratio
+    is that of each image. Signals of target "image": `tokens` (the projected vectors, as the language model gets them),
+    `encoder_attention` (Pixtral's tokens of one image vote for each other; a token gets the votes for all encoder
+    tokens that it is merged of), `text` and `grid`.
+    """
+
+    name: ClassVar[str] = "mistral3"
+    module: ClassVar[str] = "transformers.models.mistral3.modeling_mistral3"
+    model: ClassVar[str] = "Mistral3ForConditionalGeneration"
+
+    def family(self, model: Any) -> EmbedFamily:
+        """Module paths and sizes of one model."""
+        config, layer = model.config, model.config.vision_feature_layer
+        layers = used_layers(layer, config.vision_config.num_hidden_layers)
+        sources = _layers(model, layers) if config.vision_config.model_type == "pixtral" else {}
+        merge, patch = config.spatial_merge_size, config.vision_config.patch_size
+        return EmbedFamily(
+            name=self.name,
+            image_token_id=config.image_token_id,
+            arguments=("pixel_values", "image_sizes", "vision_feature_layer"),
+            sources=sources,
+            fixed={"vision_feature_layer": layer},
+            places=partial(_places, patch, merge) if sources else None,
+            grids=partial(_grids, patch * merge),
+        )
+
+
+@dataclass(frozen=True)
+class _PixtralSource(PackedSource):
+    """A layer of Pixtral, which has the images of a call behind each other in one row."""
+
+    def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
+        """Queries or keys `[1 head token dim]` in a projection's output `[1 token features]`."""
+        return AttentionSource.split(self, parts, output)
+
+    def packed(self, halves: Mapping[str, Tensor], around: Mapping[str, Any]) -> PackedAttention:
+        """The attention of this layer; each image sees itself."""
+        query, key = (rotated(halves[name], *around["position_embeddings"]) for name in ("query", "key"))
+        return PackedAttention(query, key, torch.tensor([0, query.shape[2]]), self.scale, self.layer)
+
+
+def _layers(model: nn.Module, layers: int) -> dict[str, list[_PixtralSource]]:
+    path, vision = "model.vision_tower", module_at(model, "model.vision_tower")
+    config: Any = vision.config
+    sources = [
+        _PixtralSource(
+            "encoder_attention",
+            index,
+            ((f"{path}.{query}", "query"), (f"{path}.{key}", "key")),
+            config.num_attention_heads,
+            config.head_dim**-0.5,
+            candidates="key",
+            attention=f"{path}.{query}".rpartition(".")[0],
+        )
+        for index, (query, key) in enumerate(query_and_key(vision)[:layers])
+    ]
+    return {"encoder_attention": sources}
+
+
+def _sizes(arguments: Mapping[str, Any], unit: int) -> list[tuple[int, int]]:
+    return [(int(height) // unit, int(width) // unit) for height, width in arguments["image_sizes"]]
+
+
+def _grids(unit: int, arguments: Mapping[str, Any]) -> list[tuple[int, int]]:
+    return _sizes(arguments, unit)
+
+
+def _places(
+    patch: int, merge: int, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]
+) -> list[Tensor]:
+    found, begin = [], 0
+    for rows, columns in _sizes(arguments, patch):
+        found.append(begin + blocks(rows, columns, merge))
+        begin += rows * columns
+    return found
