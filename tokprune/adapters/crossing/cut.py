@@ -93,7 +93,9 @@ class CrossCut:
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = current_call(self)
-        if call is None or call.readers is None:  # else the decoder's call has begun, and the encoder is part of it
+        if call is None or not self.family.encoder.startswith(
+            f"{self.family.decoder}."
+        ):  # else it is part of that call
             call = Reading()
             enter_call(self, call)
         note_images(call, self.family, encoder, args, kwargs)
