@@ -11,7 +11,6 @@ from torch import nn
 
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.output import EncoderOutputCut
-from tokprune.adapters.crossing.refusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.adapters.embedmerge.cut import EmbedMergeCut
 from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.layercut.cut import LayerCut
@@ -19,6 +18,7 @@ from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.paths import missing
 from tokprune.adapters.projections import Projections
+from tokprune.adapters.refusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, InvalidValueError
 from tokprune.interfaces import Attachment, Cut, Observed

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Call, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import shift_length_limits
-from tokprune.adapters.crossing.refusals import refuse_after
 from tokprune.adapters.delegated.family import DelegatedFamily
 from tokprune.adapters.delegated.prompt import PromptShortener
 from tokprune.adapters.hooks import Hook
@@ -25,6 +24,7 @@ from tokprune.adapters.loss import shorter_loss
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.outercall import named_arguments, put_prompt_back, refuse_precomputed
 from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
+from tokprune.adapters.refusals import refuse_after
 from tokprune.adapters.sources import chosen_sources
 from tokprune.interfaces import Cut, Observed
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.crossing.refusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
+from tokprune.adapters.refusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.adapters.sources import AttentionSource, chosen_sources
 from tokprune.functional import kept_index
 from tokprune.interfaces import Cut, Observed

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import recomputes_hooks
-from tokprune.adapters.crossing.refusals import refuse_what_needs_a_mask
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
+from tokprune.adapters.refusals import refuse_what_needs_a_mask
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import falling_counts, layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
