@@ -49,7 +49,7 @@ def _cells(entry: Any, scorer: bool) -> list[str]:
         for name, default in entry.options.items()
     )
     needs = [", ".join(f"`{name}`" for name in entry.cls.needs), f"`{entry.cls.aggregator}`"] if scorer else []
-    path = f"{entry.cls.__module__.rpartition('.')[0]}.{entry.cls.__name__}"
+    path = ".".join([*entry.cls.__module__.split(".")[:2], entry.cls.__name__])  # where it is exported
     return [f"`{entry.name}`", entry.summary, options, *needs, f"[{entry.cls.__name__}][{path}]"]
 
 
