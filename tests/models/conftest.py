@@ -4,6 +4,7 @@ import copy
 import functools
 
 import pytest
+import torch
 
 from tokprune.testing import tiny_instructblip
 from tokprune.testing.tiny_blip2 import LANGUAGE_MODELS, prompts, tiny_blip2
@@ -128,3 +129,11 @@ def fresh_instructblip(instructed):
 def asked(instructed):
     """Two rows of different length with questions of different length."""
     return tiny_instructblip.prompts(instructed)
+
+
+@pytest.fixture
+def compiler():
+    """torch.compile without code generation; its caches are emptied before and after."""
+    torch._dynamo.reset()
+    yield lambda module: torch.compile(module, backend="eager")
+    torch._dynamo.reset()

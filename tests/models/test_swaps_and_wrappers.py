@@ -75,14 +75,6 @@ def test_a_language_model_swapped_after_apply_is_noticed(fresh, inputs):
     assert hook_count(fresh) == hook_count(original) == 0
 
 
-@pytest.fixture
-def compiler():
-    """torch.compile without code generation; its caches are emptied before and after."""
-    torch._dynamo.reset()
-    yield lambda module: torch.compile(module, backend="eager")
-    torch._dynamo.reset()
-
-
 @pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
 def test_a_model_compiled_before_apply_is_pruned_and_then_is_not(compiler):
     model, inputs = tiny_blip2("opt", shallow=True), prompts("opt", pads=(0, 0))
