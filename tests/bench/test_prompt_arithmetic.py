@@ -11,6 +11,7 @@ from tokprune.bench.randominputs import random_inputs
 from tokprune.bench.randomweights import random_model
 from tokprune.bench.sizes import real_size_config
 from tokprune.errors import AdapterError, InvalidValueError
+from tokprune.testing.tiny_embed import tiny_llava
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +47,9 @@ def test_what_is_not_known_is_refused(small):
         PromptArithmetic(torch.nn.Linear(1, 1))
     with pytest.raises(InvalidValueError, match="has no query tokens"):
         PromptArithmetic(small).count(query_keep=0.5)
+
+
+def test_image_tokens_are_counted_by_the_encoder_not_by_what_the_processor_is_told():
+    model = tiny_llava()
+    assert model.config.image_seq_length == 576
+    assert PromptArithmetic(model).tokens == {"image": 16}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -57,3 +58,9 @@ def _module_at(model: nn.Module, path: str) -> nn.Module | None:
     for name in path.split("."):
         found = getattr(found, name, None)
     return found if isinstance(found, nn.Module) else None
+
+
+def llava_tokens(config: Any) -> int:
+    """How many tokens a LLaVA has for each image: by its encoder, for `image_seq_length` only tells its processor."""
+    vision = config.vision_config
+    return int((vision.image_size // vision.patch_size) ** 2 + (config.vision_feature_select_strategy == "full"))

@@ -14,7 +14,7 @@ from tokprune.after import After
 from tokprune.bench.costs import Costs, Workload
 from tokprune.bench.flops import Cost, deep, meter
 from tokprune.bench.language import LanguageCosts
-from tokprune.bench.parts import parts_of
+from tokprune.bench.parts import llava_tokens, parts_of
 from tokprune.bench.weightless import weightless
 from tokprune.errors import AdapterError, InvalidValueError
 from tokprune.keep import Keep, keep_count
@@ -48,7 +48,7 @@ class PromptArithmetic:
         self._language = LanguageCosts(self._twin, config.get_text_config().hidden_size)
         self._seeing = cache(self._count_encoder)
         self._connecting = cache(self._count_connector)
-        self.tokens: Mapping[str, int] = {"image": int(config.image_seq_length)}
+        self.tokens: Mapping[str, int] = {"image": llava_tokens(config)}
         """Target -> tokens of each image, unpruned."""
 
     def count(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokprune.bench.parts import parts_of
+from tokprune.bench.parts import llava_tokens, parts_of
 from tokprune.errors import InvalidValueError
 
 
@@ -59,7 +59,7 @@ def _picture(config: Any, batch_size: int, generator: torch.Generator) -> tuple[
     """Pictures of the encoder's size, and what stands for one of them in the prompt."""
     size = config.vision_config.image_size
     rows, columns = (size, size) if isinstance(size, int) else size
-    count = getattr(config, "num_query_tokens", None) or config.image_seq_length
+    count = getattr(config, "num_query_tokens", None) or llava_tokens(config)
     pixels = torch.randn(batch_size, 3, rows, columns, generator=generator)
     return {"pixel_values": pixels}, [config.image_token_id] * count
 

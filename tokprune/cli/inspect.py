@@ -101,7 +101,13 @@ def _arithmetic(model: Any) -> Arithmetic | PromptArithmetic:
     from tokprune.bench.arithmetic import Arithmetic
     from tokprune.bench.promptarithmetic import PromptArithmetic
 
-    return PromptArithmetic(model) if model.config.model_type == "llava" else Arithmetic(model)
+    if model.config.model_type == "llava":
+        return PromptArithmetic(model)
+    if model.config.model_type in ("blip-2", "instructblip"):
+        return Arithmetic(model)
+    raise AdapterError(
+        f"the arithmetic is that of BLIP-2, InstructBLIP and LLaVA, and this is a {type(model).__name__}"
+    )
 
 
 def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:
