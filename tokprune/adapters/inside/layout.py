@@ -20,13 +20,13 @@ class Group:
     """Images that have equally many tokens.
 
     Attributes:
-        images: which images, int `[image]`.
+        images: which images.
         rows: in which row of the batch each is.
         places: where in its row its tokens stand, `[image token]`.
         owners: `rows`, as the host knows them.
     """
 
-    images: Tensor
+    images: tuple[int, ...]
     rows: Tensor
     places: Tensor
     owners: tuple[int, ...]
@@ -95,7 +95,7 @@ class Layout:
         device = index.device
         return [
             Group(
-                torch.tensor([image for image, _, _ in members], device=device),
+                tuple(image for image, _, _ in members),
                 torch.tensor([row for _, row, _ in members], device=device),
                 torch.stack([places for _, _, places in members]),
                 tuple(row for _, row, _ in members),

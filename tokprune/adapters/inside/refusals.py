@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.compat import grows_freely, recomputes_hooks, rotation_of, unusual_generation
+from tokprune.adapters.compat import grows_freely, rotation_of
 from tokprune.adapters.inside.family import DecoderFamily
 from tokprune.adapters.inside.layout import Group
 from tokprune.adapters.inside.shorter import Shorter
+from tokprune.adapters.outercall import Options
+from tokprune.adapters.refusals import STEPS_BACK, refuse_recomputing
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -69,9 +70,15 @@ def check_cut(family: DecoderFamily, cut: Cut, depth: int, offered: Collection[s
     return places[0]
 
 
-def check_generation(kwargs: dict[str, Any], config: Any) -> None:
+_UNUSUAL = (*STEPS_BACK, "penalty_alpha", "dola_layers", "prefill_chunk_size", "custom_generate")
+"""Options that try tokens and take them back, look at several layers, or read the prompt in pieces."""
+
+
+def check_generation(options: Options) -> None:
     """Raise `UnsupportedCallError` for a `generate` whose cache cannot have layers of different lengths."""
-    found = unusual_generation(kwargs, config)
+    found = options.first(_UNUSUAL)
+    if options.get("cache_implementation") not in (None, "dynamic", "dynamic_full", "offloaded"):
+        found = options.first(["cache_implementation"])
     if found is not None:
         raise UnsupportedCallError(
             f"generate with {found}: behind the cut the cache is shorter than in front of it, and that needs a cache "
@@ -88,11 +95,7 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
             f"attention implementation {used!r}: inside the language model the cut is known to be right with 'sdpa' "
             "and 'eager' only; call model.set_attn_implementation('sdpa'), or prune in front of the language model"
         )
-    if torch.is_grad_enabled() and any(recomputes_hooks(layer) for layer in layers):
-        raise UnsupportedCallError(
-            "gradient checkpointing in this release of transformers runs each layer's hooks again in backward, where "
-            "the tokens that were chosen are no longer known; switch it off, or install a newer transformers"
-        )
+    refuse_recomputing(layers)
     mask = arguments.get("attention_mask")
     if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
         raise UnsupportedCallError(
