@@ -147,8 +147,10 @@ class Looks:
 
 def image_sizes(features: Any) -> list[int]:
     """How many tokens each image has, from what a model's `get_image_features` gives."""
-    if isinstance(features, Mapping) or hasattr(features, "pooler_output"):
-        features = features["pooler_output"] if isinstance(features, Mapping) else features.pooler_output
+    if hasattr(features, "pooler_output"):  # an output of transformers; not all releases let it be found by name
+        features = features.pooler_output
+    elif isinstance(features, Mapping):
+        features = features["pooler_output"]
     return [each.shape[:-1].numel() for each in features]
 
 
