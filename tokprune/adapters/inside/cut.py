@@ -24,7 +24,15 @@ from tokprune.adapters.inside.call import Continuation, Prompt
 from tokprune.adapters.inside.election import Election
 from tokprune.adapters.inside.family import DecoderFamily
 from tokprune.adapters.inside.layout import Layout, image_sizes
-from tokprune.adapters.inside.refusals import check_cut, check_generation, check_later, check_model, check_prompt
+from tokprune.adapters.inside.refusals import (
+    check_answers,
+    check_cut,
+    check_generation,
+    check_images,
+    check_later,
+    check_model,
+    check_prompt,
+)
 from tokprune.adapters.inside.voting import Voting
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import Options, encoded_before, named_arguments
@@ -75,8 +83,14 @@ class InsideCut(Attached):
         return arguments.get(self.family.image_argument) is not None or encoded_before(arguments)
 
     def _check(self, arguments: Mapping[str, Any], options: Options | None) -> None:
-        if options is not None and self._shows_images(arguments):  # a forward is looked at when the core is called
-            check_generation(options)
+        if options is None or not self._shows_images(arguments):
+            return  # a forward is looked at when the core is called
+        check_generation(options)
+        prompt = {**arguments, "input_ids": next(filter(_is_ids, map(arguments.get, ("inputs", "input_ids"))), None)}
+        if prompt["input_ids"] is not None or prompt.get("inputs_embeds") is not None:
+            counts = self._placeholders(prompt).sum(dim=1).tolist()
+            check_images(self.family, arguments, counts)
+            check_answers(self.family, arguments, counts, options, self.model)
 
     def _begin(self, core: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         arguments = named_arguments(core.forward, args, kwargs)
@@ -92,6 +106,8 @@ class InsideCut(Attached):
         real = torch.ones_like(placeholders) if real is None else real.bool()
         copies = self._copies(len(placeholders))
         call = Prompt(layout=Layout(placeholders[::copies], real[::copies], copies))
+        if self.guard.generation is None and call.layout.counts.here:  # else they are compared where tokens are elected
+            check_images(self.family, arguments, call.layout.counts.read() or ())
         if encoded_before(arguments):
             call.sizes, call.encoded = image_sizes(arguments["mm_encoder_outputs"]["image"]), True
         enter_call(self, call)
@@ -142,3 +158,7 @@ class InsideCut(Attached):
             self.generations.remember(cache, call.shorter)
         self.done(observed)
         return states
+
+
+def _is_ids(given: Any) -> bool:
+    return isinstance(given, Tensor) and given.dim() == 2

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from tokprune.adapters.compat import grows_freely, rotation_of
+from tokprune.adapters.compat import encodes_before_expanding, grows_freely, rotation_of
 from tokprune.adapters.inside.family import DecoderFamily
-from tokprune.adapters.inside.layout import Group
+from tokprune.adapters.inside.layout import Group, unfit
 from tokprune.adapters.inside.shorter import Shorter
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.refusals import STEPS_BACK, refuse_recomputing
@@ -116,18 +116,46 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
         )
 
 
-def check_copies(groups: Sequence[Group]) -> None:
-    """Raise `UnsupportedCallError` where `generate` has given copies of a prompt each other's images.
+def check_images(family: DecoderFamily, arguments: Mapping[str, Any], counts: Sequence[int]) -> None:
+    """Raise `UnsupportedCallError` if the placeholders of each row cannot be those of whole images.
+
+    How many tokens an image has is seen when it is encoded. But images of one size have equally many.
+    """
+    images = arguments.get(family.image_argument)
+    if not isinstance(images, Tensor) or images.dim() != 4 or arguments.get("image_sizes") is not None:
+        return
+    size = sum(counts) // max(1, len(images))
+    if size == 0 or any(count % size for count in counts) or sum(counts) != size * len(images):
+        raise unfit(counts, f"{len(images)} images of one size")
+
+
+def check_answers(
+    family: DecoderFamily, arguments: Mapping[str, Any], counts: Sequence[int], options: Options, model: nn.Module
+) -> None:
+    """Raise `UnsupportedCallError` if `generate` would give its several answers to a prompt each other's images.
 
     Releases of transformers before 5.20 copy images one by one and prompts row by row, which fits with one image per
     row only.
     """
+    images = arguments.get(family.image_argument)
+    if images is None or encodes_before_expanding(model):
+        return
+    answers = max(options.get("num_beams") or 1, options.get("num_return_sequences") or 1)
+    if answers > 1 and len(images) > sum(count > 0 for count in counts):
+        raise UnsupportedCallError(_MIXED_UP)
+
+
+_MIXED_UP = (
+    "several images in a prompt, and several beams or samples of it: this release of transformers mixes up the images. "
+    "Install a newer transformers, or generate one sequence for each prompt without beams"
+)
+
+
+def check_copies(groups: Sequence[Group]) -> None:
+    """Raise `UnsupportedCallError` where copies of a prompt have got each other's images, whoever made them."""
     owners = [row for group in groups for row in group.owners]
     if len(set(owners)) < len(owners):
-        raise UnsupportedCallError(
-            "several images in a prompt, and several beams or samples of it: this release of transformers mixes up the "
-            "images. Install a newer transformers, or generate one sequence for each prompt without beams"
-        )
+        raise UnsupportedCallError(_MIXED_UP)
 
 
 def check_later(cache: Any, shorter: Shorter | None, place: int) -> None:
