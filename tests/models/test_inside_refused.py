@@ -1,6 +1,7 @@
 """Inside the language model: what cannot be done is refused before anything is wrong, in words that help."""
 
 import copy
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tokprune import AdapterError, InvalidValueError, UnsupportedCallError
 from tokprune.adapters.compat import encodes_before_expanding
 from tokprune.adapters.inside.cut import InsideCut
 from tokprune.adapters.inside.family import DecoderFamily
-from tokprune.testing.tiny_inside import IMAGE, prompts, tiny_inside
+from tokprune.testing.tiny_inside import IMAGE, prompts, shaped, tiny_inside
 
 from .inside import Inside, built, generate, logits, pruned
 from .test_adapter_errors import NeedsGrid
@@ -188,6 +189,18 @@ def test_a_cache_that_was_emptied_begins_anew():
         assert torch.equal(model(**text, past_key_values=cache).logits, expected)
 
 
+@contextmanager
+def nothing_runs(model):
+    """Neither the image encoder nor the language model is called."""
+    ran = []
+    parts = (model.model.vision_tower, model.model.language_model)
+    hooks = [part.register_forward_pre_hook(lambda *_: ran.append(1), prepend=True) for part in parts]
+    yield
+    for hook in hooks:
+        hook.remove()
+    assert ran == []
+
+
 def test_several_images_and_beams_are_right_or_refused():
     model, inputs = built(), prompts((2, 1))
     with pruned(model, keep=4) as handle:
@@ -197,14 +210,33 @@ def test_several_images_and_beams_are_right_or_refused():
             generate(model, inputs, num_beams=2, do_sample=False)
             assert torch.equal(handle.report.kept, kept)
         else:
-            with pytest.raises(UnsupportedCallError, match="this release of transformers mixes up the images"):
-                generate(model, inputs, num_beams=2, do_sample=False)
+            for options in ({"num_beams": 2, "do_sample": False}, {"num_return_sequences": 2, "do_sample": True}):
+                with (
+                    nothing_runs(model),
+                    pytest.raises(UnsupportedCallError, match="this release of transformers mixes up the images"),
+                ):
+                    generate(model, inputs, **options)
+            generate(model, inputs)  # one answer
 
 
-def test_placeholders_that_do_not_fit_the_images_are_refused():
+@pytest.mark.parametrize("call", [logits, generate])
+@pytest.mark.parametrize("count", [15, 0], ids=["another row's", "none"])
+def test_placeholders_that_do_not_fit_the_images_are_refused(call, count):
     model, inputs = built(), prompts()
-    inputs["input_ids"][0, 5], inputs["input_ids"][1, -1] = 44, IMAGE  # as many in all, but not in each row
-    with pruned(model, keep=4), pytest.raises(UnsupportedCallError, match=r"\[15, 17\] image placeholders per row"):
+    if count:
+        inputs["input_ids"][0, 5], inputs["input_ids"][1, -1] = 44, IMAGE  # as many in all, but not in each row
+    else:
+        inputs["input_ids"][inputs["input_ids"] == IMAGE] = 44
+    counts = rf"\[{count}, {17 if count else 0}\] image placeholders per row, but there are 2 images of one size"
+    with pruned(model, keep=4), nothing_runs(model), pytest.raises(UnsupportedCallError, match=counts):
+        call(model, inputs)
+
+
+def test_placeholders_that_do_not_fit_images_of_several_sizes_are_refused_when_those_are_known():
+    model, inputs = built(shapes=True), shaped(rows=(1, 2))
+    inputs["input_ids"][0, (inputs["input_ids"][0] == IMAGE).nonzero()[0, 0]] = 44
+    inputs["input_ids"][1, -1] = IMAGE
+    with pruned(model, keep=4), pytest.raises(UnsupportedCallError, match=r"there are images of \[8, 4, 8\] tokens"):
         logits(model, inputs)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,6 +29,8 @@ class Observation:
     votes: dict[str, dict[int, Any]] = field(default_factory=dict)
     done: bool = False
     """The cut has happened: what comes later is left alone."""
+    enclosed: bool = False
+    """A `with` block ends the call, whatever happens in it."""
 
 
 @dataclass(kw_only=True)
@@ -62,8 +65,14 @@ def current_call(owner: object) -> Any:
 
 
 def enter_call(owner: object, call: Observation) -> None:
-    """Begin a call of `owner`. One that an interrupt left behind is replaced."""
+    """Begin a call of `owner`, in the place of one that may be under way."""
     _CALLS.set({**_CALLS.get(), id(owner): call})
+
+
+def enclosed(owner: object) -> bool:
+    """Whether a `with` block ends the call of `owner` that is under way; False if there is none."""
+    call = current_call(owner)
+    return call is not None and call.enclosed
 
 
 def leave_call(owner: object) -> Any:
@@ -72,3 +81,14 @@ def leave_call(owner: object) -> Any:
     call = calls.pop(id(owner), None)
     _CALLS.set(calls)
     return call
+
+
+@contextmanager
+def during_call(owner: object, call: Observation) -> Iterator[None]:
+    """Let `call` of `owner` be under way, and end it even if it is interrupted."""
+    call.enclosed = True
+    enter_call(owner, call)
+    try:
+        yield
+    finally:
+        leave_call(owner)

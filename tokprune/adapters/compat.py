@@ -127,32 +127,3 @@ def grows_freely(cache: Any) -> bool:
     if known is None or type(cache) is not known.DynamicCache:
         return False
     return all(type(layer) is known.DynamicLayer for layer in cache.layers)
-
-
-def unusual_generation(kwargs: dict[str, Any], model_config: Any) -> str | None:
-    """What in a call of `generate` does more to the cache than to let it grow, as `name=value`; None if nothing."""
-    given = kwargs.get("generation_config")
-
-    def asked(name: str) -> Any:
-        found = (_limit(place, name) for place in (kwargs, given, model_config))
-        return next((value for value in found if value is not None), None)
-
-    if asked("cache_implementation") not in (None, "dynamic", "dynamic_full", "offloaded"):
-        return f"cache_implementation={asked('cache_implementation')!r}"
-    for name in _GOES_BACK:
-        if asked(name) not in (None, False):
-            return f"{name}={asked(name)!r}" if not isinstance(asked(name), nn.Module) else name
-    return None
-
-
-_GOES_BACK = (
-    "assistant_model",
-    "prompt_lookup_num_tokens",
-    "assistant_early_exit",
-    "use_mtp",
-    "penalty_alpha",
-    "dola_layers",
-    "prefill_chunk_size",
-    "custom_generate",
-)
-"""Options of `generate` that try tokens and take them back, look at several layers, or read the prompt in pieces."""

@@ -22,6 +22,10 @@ class Generations:
         """Whether anything was noted of `cache`."""
         return cache is not None and cache in self._known
 
+    def forget(self, cache: Any) -> None:
+        """Note that nothing belongs to `cache` any more."""
+        self._known.pop(cache, None)
+
     def recall(self, cache: Any) -> Any:
         """What was noted of `cache`.
 

@@ -25,7 +25,10 @@ class Hook:
     @property
     def owner(self) -> Any:
         """Whose cut the hook is part of."""
-        return getattr(getattr(self.method, "__self__", None), "owner", None)
+        found: Any = getattr(self.method, "__self__", None)
+        while hasattr(found, "owner"):  # a part of a cut belongs to the cut
+            found = found.owner
+        return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What torch calls."""

@@ -1,4 +1,4 @@
-"""The call that the user makes: its arguments by name, and the prompt in front of what `generate` returns."""
+"""The call that the user makes: its arguments by name, how it wants to generate, and the prompt in its answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokprune.errors import UnsupportedCallError
 
@@ -20,6 +20,31 @@ def named_arguments(method: Callable[..., Any], args: Sequence[Any], kwargs: Map
         {'input_ids': 1, 'labels': 2}
     """
     return {**dict(zip(inspect.signature(method).parameters, args, strict=False)), **kwargs}
+
+
+class Options:
+    """How a generation is to be done: what the call says, else its configuration, else the model's own.
+
+    Args:
+        arguments: those of the call.
+        model: whose `generate` is called.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any], model: nn.Module) -> None:
+        self.places = (arguments, arguments.get("generation_config"), getattr(model, "generation_config", None))
+
+    def get(self, name: str) -> Any:
+        """The value of an option; None if nobody sets it."""
+        found = (place.get(name) if isinstance(place, Mapping) else getattr(place, name, None) for place in self.places)
+        return next((value for value in found if value is not None), None)
+
+    def first(self, names: Sequence[str]) -> str | None:
+        """The first of several options that is asked for, as `name=value`; None if none is."""
+        for name in names:
+            value = self.get(name)
+            if value is not None and value is not False:
+                return name if isinstance(value, nn.Module) else f"{name}={value!r}"
+        return None
 
 
 def refuse_precomputed(arguments: Mapping[str, Any], what: str, instead: str) -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from tokprune.errors import AdapterError
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from tokprune.adapters.compat import recomputes_hooks
+from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
+
+STEPS_BACK = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")
+"""Options of `generate` that try several tokens and take some of them back out of the cache."""
 
 
 def refuse_after(where: str, place: str, cut: Cut, remedy: str = "") -> None:
@@ -23,4 +32,13 @@ def refuse_what_needs_a_mask(where: str, cut: Cut, reader: str) -> None:
         raise AdapterError(
             f"{where}: the selector may keep different numbers of tokens for the images of a batch, and {reader} takes "
             "no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
+        )
+
+
+def refuse_recomputing(layers: Iterable[nn.Module]) -> None:
+    """Raise `UnsupportedCallError` where gradient checkpointing would run the hooks of `layers` again in backward."""
+    if torch.is_grad_enabled() and any(recomputes_hooks(layer) for layer in layers):
+        raise UnsupportedCallError(
+            "gradient checkpointing in this release of transformers runs each layer's hooks again in backward, where "
+            "the tokens that were chosen are no longer known; switch it off, or install a newer transformers"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from tokprune import adapters
@@ -10,149 +12,72 @@ from tokprune import adapters
 Example = Callable[[], tuple[Any, Mapping[str, Any]]]
 
 
-def _blip() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_crossattention import prompts, tiny_blip
+@dataclass(frozen=True)
+class _Of:
+    """Something that a module beside this one makes; models are built from transformers, imported when it is wanted.
 
-    return tiny_blip(), prompts()
+    Args:
+        module: the module, such as "blip2" for `tiny_blip2`.
+        model: function that builds the model, and its arguments.
+        inputs: function that makes the keyword arguments of one forward, and its arguments.
+        model_options: keyword arguments of the first.
+        options: keyword arguments of the second.
+    """
 
+    module: str
+    model: Sequence[Any]
+    inputs: Sequence[Any] = ("prompts",)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
-def _blip2() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
-
-    return tiny_blip2("opt"), prompts("opt", pads=(0, 0))
-
-
-def _blip2_retrieval() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_blip2_retrieval import prompts, tiny_blip2_retrieval
-
-    return tiny_blip2_retrieval(), prompts()
-
-
-def _clip() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import captions, tiny_clip
-
-    return tiny_clip(), captions()
-
-
-def _dinov2() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import pictures, tiny_dinov2
-
-    return tiny_dinov2("Dinov2WithRegistersModel"), pictures()
+    def __call__(self) -> tuple[Any, Mapping[str, Any]]:
+        """The model, and its inputs."""
+        module = import_module(f"tokprune.testing.tiny_{self.module}")
+        (build, *given), (make, *wanted) = self.model, self.inputs
+        return getattr(module, build)(*given, **self.model_options), getattr(module, make)(*wanted, **self.options)
 
 
-def _embed(build: str, images: str, *sizes: Any, count: int = 16, **more: Any) -> Example:
-    """A model of `tiny_embed` that `build` makes, and two prompts with an image of `count` tokens each."""
-
-    def example() -> tuple[Any, Mapping[str, Any]]:
-        from tokprune.testing import tiny_embed
-
-        made = getattr(tiny_embed, images)(*sizes)
-        return getattr(tiny_embed, build)(**more), tiny_embed.prompts([[count], [count]], made)
-
-    return example
-
-
-def _idefics() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_idefics import prompts, tiny_idefics
-
-    return tiny_idefics(), prompts()
-
-
-def _instructblip() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_instructblip import prompts, tiny_instructblip
-
-    return tiny_instructblip("llama"), prompts("llama", pads=(0, 0), question_pads=(0, 2))
-
-
-def _instructblipvideo() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_instructblipvideo import prompts, tiny_instructblipvideo
-
-    return tiny_instructblipvideo("llama"), prompts("llama", pads=(0, 0))
-
-
-def _mllama() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_mllama import prompts, tiny_mllama
-
-    return tiny_mllama(), prompts()
-
-
-def _qwen2_5_vl() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_qwen import prompts, tiny_qwen2_5_vl
-
-    return tiny_qwen2_5_vl(), prompts()
-
-
-def _qwen2_vl() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_qwen import prompts, tiny_qwen2_vl
-
-    return tiny_qwen2_vl(), prompts()
-
-
-def _qwen3_vl() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_qwen import prompts, tiny_qwen3_vl
-
-    return tiny_qwen3_vl(), prompts()
-
-
-def _siglip() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import captions, tiny_siglip
-
-    return tiny_siglip(), captions()
-
-
-def _timm_vit() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import pictures, tiny_timm
-
-    return tiny_timm(reg_tokens=2), {"x": pictures()["pixel_values"]}
-
-
-def _vision_encoder_decoder() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_crossattention import pictures, tiny_vision_encoder_decoder
-
-    return tiny_vision_encoder_decoder(), pictures()
-
-
-def _vit() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_encoders import pictures, tiny_vit
-
-    return tiny_vit(), pictures()
-
-
-def _whisper() -> tuple[Any, Mapping[str, Any]]:
-    from tokprune.testing.tiny_crossattention import sounds, tiny_whisper
-
-    return tiny_whisper(), sounds()
+def _embed(model: str, images: str, *sizes: Any, count: int = 16, **options: Any) -> Example:
+    """A model of `tiny_embed`, and two prompts with an image of `count` tokens each."""
+    return _Of("embed", (model,), ("pair", count, images, *sizes), options)
 
 
 EXAMPLES: Mapping[type, Example] = {
     adapters.AyaVision: _embed("tiny_aya_vision", "pixels", 2),
-    adapters.Blip2: _blip2,
-    adapters.Blip2Retrieval: _blip2_retrieval,
-    adapters.Blip: _blip,
-    adapters.Clip: _clip,
-    adapters.Dinov2: _dinov2,
+    adapters.Blip2: _Of("blip2", ("tiny_blip2", "opt"), ("prompts", "opt"), options={"pads": (0, 0)}),
+    adapters.Blip2Retrieval: _Of("blip2_retrieval", ("tiny_blip2_retrieval",)),
+    adapters.Blip: _Of("crossattention", ("tiny_blip",)),
+    adapters.Clip: _Of("encoders", ("tiny_clip",), ("captions",)),
+    adapters.Dinov2: _Of("encoders", ("tiny_dinov2", "Dinov2WithRegistersModel"), ("pictures",)),
     adapters.Gemma3: _embed("tiny_gemma3", "pixels", 2),
     adapters.Idefics2: _embed("tiny_idefics2", "pixels", 2, 1, count=8),
     adapters.Idefics3: _embed("tiny_idefics3", "pixels", 2, 1),
-    adapters.Idefics: _idefics,
-    adapters.InstructBlip: _instructblip,
-    adapters.InstructBlipVideo: _instructblipvideo,
+    adapters.Idefics: _Of("idefics", ("tiny_idefics",)),
+    adapters.InstructBlip: _Of(
+        "instructblip",
+        ("tiny_instructblip", "llama"),
+        ("prompts", "llama"),
+        options={"pads": (0, 0), "question_pads": (0, 2)},
+    ),
+    adapters.InstructBlipVideo: _Of(
+        "instructblipvideo", ("tiny_instructblipvideo", "llama"), ("prompts", "llama"), options={"pads": (0, 0)}
+    ),
     adapters.InternVl: _embed("tiny_internvl", "pixels", 2),
     adapters.Llava: _embed("tiny_llava", "pixels", 2),
     adapters.LlavaNext: _embed("tiny_llava_next", "tiles", (16, 32), (16, 32), count=14),
     adapters.LlavaOnevision: _embed("tiny_llava_onevision", "tiles", (16, 32), (16, 32), count=14),
     adapters.Mistral3: _embed("tiny_mistral3", "shapes", (16, 16), (16, 16)),
-    adapters.Mllama: _mllama,
+    adapters.Mllama: _Of("mllama", ("tiny_mllama",)),
     adapters.PaliGemma: _embed("tiny_paligemma", "pixels", 2),
-    adapters.Qwen25VL: _qwen2_5_vl,
-    adapters.Qwen2VL: _qwen2_vl,
-    adapters.Qwen3VL: _qwen3_vl,
-    adapters.Siglip: _siglip,
+    adapters.Qwen25VL: _Of("qwen", ("tiny_qwen2_5_vl",)),
+    adapters.Qwen2VL: _Of("qwen", ("tiny_qwen2_vl",)),
+    adapters.Qwen3VL: _Of("qwen", ("tiny_qwen3_vl",)),
+    adapters.Siglip: _Of("encoders", ("tiny_siglip",), ("captions",)),
     adapters.SmolVlm: _embed("tiny_idefics3", "pixels", 2, 1, smol=True),
-    adapters.TimmVit: _timm_vit,
+    adapters.TimmVit: _Of("encoders", ("tiny_timm",), ("timm_pictures",), {"reg_tokens": 2}),
     adapters.VipLlava: _embed("tiny_vipllava", "pixels", 2),
-    adapters.VisionEncoderDecoder: _vision_encoder_decoder,
-    adapters.Vit: _vit,
-    adapters.Whisper: _whisper,
+    adapters.VisionEncoderDecoder: _Of("crossattention", ("tiny_vision_encoder_decoder",), ("pictures",)),
+    adapters.Vit: _Of("encoders", ("tiny_vit",), ("pictures",)),
+    adapters.Whisper: _Of("crossattention", ("tiny_whisper",), ("sounds",)),
 }
-"""Adapter class -> a function that makes a tiny model it knows and the keyword arguments of one forward."""
+"""Adapter class -> what makes a tiny model it knows and the keyword arguments of one forward. A family is a line."""

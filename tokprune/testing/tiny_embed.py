@@ -300,3 +300,9 @@ def prompts(rows: Sequence[Sequence[int]], images: dict[str, Any], seed: int = 1
         "input_ids": torch.tensor([[PAD] * (longest - len(line)) + line for line in lines]),
         "attention_mask": torch.tensor([[0] * (longest - len(line)) + [1] * len(line) for line in lines]),
     }
+
+
+def pair(count: int, images: str, *sizes: Any) -> dict[str, Any]:
+    """Two prompts with an image of `count` tokens each, which are made by the function `images` of `sizes`."""
+    make: dict[str, Callable[..., dict[str, Any]]] = {"pixels": pixels, "tiles": tiles, "shapes": shapes}
+    return prompts([[count], [count]], make[images](*sizes))

@@ -15,17 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.attached import Attached
 from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.crossing.columns import Columns
 from tokprune.adapters.crossing.encodings import Encoded, encoder_sources, note_images, signal_of
 from tokprune.adapters.crossing.family import CrossFamily
-from tokprune.adapters.crossing.guard import Guard
 from tokprune.adapters.crossing.refusals import Refusals
 from tokprune.adapters.crossing.textvotes import Readers
 from tokprune.adapters.generations import Generations, cache_of, filled
+from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
-from tokprune.adapters.modules import arguments_of, module_at
+from tokprune.adapters.modules import module_at
+from tokprune.adapters.outercall import named_arguments
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
@@ -43,7 +45,7 @@ class Reading(Encoded):
     columns: Columns | None = None
 
 
-class CrossCut:
+class CrossCut(Attached):
     """A cut of the keys and values behind `place` of the cross-attention layers of a `CrossFamily`."""
 
     def __init__(
@@ -55,7 +57,8 @@ class CrossCut:
         owner: object,
         place: int,
     ) -> None:
-        self.model, self.family, self.cut, self.done, self.owner, self.place = model, family, cut, done, owner, place
+        super().__init__(model, cut, done, owner)
+        self.family, self.place = family, place
         self.behind = family.crossings[place:]
         self.encoder, self.decoder = module_at(model, family.encoder), module_at(model, family.decoder)
         self.modules = [module_at(model, crossing.module) for crossing in self.behind]
@@ -68,28 +71,17 @@ class CrossCut:
         paths = (family.encoder, family.decoder, *(crossing.module for crossing in self.behind))
         self.capture = Capture(self, model, sources, watched=paths)
         self.generations = Generations()
-        self._undo: list[Any] = []
-        try:
-            self._install()
-        except BaseException:
-            self.remove()
-            raise
+        self._attach()
 
-    def _install(self) -> None:
-        undo = self._undo
-        refusals = Refusals(self.cut, self.decoder, self.modules)
-        Guard(self.model, self.family, self.owner, refusals).install(undo)
+    def _install(self, undo: list[Any]) -> None:
+        refusals = Refusals(self.family, self.cut, self.decoder, self.modules)
+        Guard(self.model, self.owner, refusals).install(undo)
         undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
         undo.append(self.decoder.register_forward_pre_hook(Hook(self._on_decoder), with_kwargs=True, prepend=True))
         undo.append(self.decoder.register_forward_hook(Hook(self._end), always_call=True))
         self.capture.install(undo)
         for index, module in enumerate(self.modules):
             undo.append(module.register_forward_pre_hook(Hook(self._on_crossing, index), with_kwargs=True))
-
-    def remove(self) -> None:
-        """Take every hook off the model; calling it again does nothing."""
-        while self._undo:
-            self._undo.pop().remove()
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = current_call(self)
@@ -101,7 +93,7 @@ class CrossCut:
         note_images(call, self.family, encoder, args, kwargs)
 
     def _on_decoder(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        arguments = arguments_of(decoder, args, kwargs)
+        arguments = named_arguments(decoder.forward, args, kwargs)
         call = current_call(self)
         if call is None or call.readers is not None:  # else the encoder's call, which came before
             call = Reading()

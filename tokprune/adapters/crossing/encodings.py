@@ -12,7 +12,7 @@ from tokprune.adapters.calls import Observation
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.tilevotes import Tiles
-from tokprune.adapters.modules import arguments_of
+from tokprune.adapters.outercall import named_arguments
 from tokprune.adapters.sources import AttentionSource
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
@@ -46,7 +46,7 @@ def note_images(
     """Note in `call` what the arguments of the encoder say of its images."""
     call.grid = grid_of(family, args, kwargs)
     if family.tiles is not None:
-        real = arguments_of(encoder, args, kwargs)[family.tiles]
+        real = named_arguments(encoder.forward, args, kwargs)[family.tiles]
         call.tiles = real.reshape(-1, real.shape[-1]).bool()
 
 

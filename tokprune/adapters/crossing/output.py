@@ -14,13 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from tokprune.adapters.calls import enter_call, leave_call
+from tokprune.adapters.attached import Attached
+from tokprune.adapters.calls import enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.crossing.encodings import Encoded, encoder_sources, note_images, signal_of
 from tokprune.adapters.crossing.family import CrossFamily
-from tokprune.adapters.crossing.guard import Guard, Options
+from tokprune.adapters.crossing.refusals import refuse_options
+from tokprune.adapters.entrance import Entrance
+from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.outercall import Options
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.errors import UnsupportedCallError
 from tokprune.functional import kept_index
@@ -28,39 +32,31 @@ from tokprune.interfaces import Cut, Observed
 from tokprune.keep import keep_count
 
 
-class EncoderOutputCut:
+class EncoderOutputCut(Attached):
     """A cut of the tokens that an encoder gives, on one model of a `CrossFamily`."""
 
     def __init__(
         self, model: nn.Module, family: CrossFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
-        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        super().__init__(model, cut, done, owner)
+        self.family = family
         self.encoder = module_at(model, family.encoder)
         self.reader = module_at(model, family.decoder)
         sources = encoder_sources(family, cut)
         self.capture = Capture(self, model, sources, watched=(family.encoder, family.decoder))
         self._given: Any = WeakIdKeyDictionary()  # what this cut gave, so that it is known when it comes back
-        self._undo: list[Any] = []
-        try:
-            self._install()
-        except BaseException:
-            self.remove()
-            raise
+        self._attach()
 
-    def _install(self) -> None:
-        Guard(self.model, self.family, self.owner, self._check).install(self._undo)
-        self._undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
+    def _install(self, undo: list[Any]) -> None:
+        Guard(self.model, self.owner, self._check).install(undo)
         # In front of other hooks: whoever looks at what the encoder gives sees what goes on.
-        self._undo.append(self.encoder.register_forward_hook(Hook(self._end), always_call=True, prepend=True))
-        self._undo.append(self.reader.register_forward_pre_hook(Hook(self._on_reader)))
-        self.capture.install(self._undo)
-
-    def remove(self) -> None:
-        """Take every hook off the model; calling it again does nothing."""
-        while self._undo:
-            self._undo.pop().remove()
+        Entrance(self, self.encoder, self._begin, self._end, first=True).install(undo)
+        undo.append(self.reader.register_forward_pre_hook(Hook(self._on_reader)))
+        self.capture.install(undo)
 
     def _check(self, arguments: Mapping[str, Any], options: Options | None) -> None:
+        if options is not None:
+            refuse_options(self.family, options)
         for name in self.family.given:
             tokens = None if arguments.get(name) is None else last_hidden(arguments[name])
             if tokens is not None and tokens not in self._given and getattr(tokens, "_base", None) not in self._given:
@@ -79,9 +75,8 @@ class EncoderOutputCut:
         note_images(call, self.family, encoder, args, kwargs)
         enter_call(self, call)
 
-    def _end(self, encoder: nn.Module, args: Any, output: Any) -> Any:
-        call = leave_call(self)
-        if call is None or output is None:
+    def _end(self, call: Encoded, output: Any) -> Any:
+        if output is None:
             return None
         hidden = last_hidden(output)
         shorter = self._shorten(call, hidden)

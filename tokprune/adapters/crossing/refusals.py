@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tokprune.adapters.crossing.guard import Options
+from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.generations import is_static
+from tokprune.adapters.outercall import Options
+from tokprune.adapters.refusals import STEPS_BACK
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut
-
-_NEEDS_CROPPING = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +22,13 @@ class Refusals:
     """Looks at the arguments of an outer call.
 
     Args:
+        family: what the model is.
         cut: what is asked for.
         decoder: the module that runs through the cross-attention layers.
         shortened: those that get fewer keys and values.
     """
 
+    family: CrossFamily
     cut: Cut
     decoder: nn.Module
     shortened: Sequence[nn.Module]
@@ -34,6 +36,7 @@ class Refusals:
     def __call__(self, arguments: Mapping[str, Any], options: Options | None) -> None:
         """Raise `UnsupportedCallError` if the call cannot be pruned rightly; `options` are those of a generation."""
         if options is not None:
+            refuse_options(self.family, options)
             _check_generation(options)
         if is_static(arguments.get("past_key_values")):
             raise UnsupportedCallError(_STATIC)
@@ -60,10 +63,17 @@ _STATIC = (
 )
 
 
+def refuse_options(family: CrossFamily, options: Options) -> None:
+    """Raise `UnsupportedCallError` for options of `generate` that the family refuses."""
+    for name, reason in family.refused.items():
+        if options.first([name]) is not None:
+            raise UnsupportedCallError(f"adapter {family.name!r}: {name} in generate: {reason}")
+
+
 def _check_generation(options: Options) -> None:
     if "static" in str(options.get("cache_implementation")):
         raise UnsupportedCallError(_STATIC)
-    if any(options.get(name) for name in _NEEDS_CROPPING):
+    if options.first(STEPS_BACK) is not None:
         raise UnsupportedCallError(
             "assisted decoding takes steps back in the cache, and which tokens stayed is kept with it; generate "
             "without an assistant and without prompt lookup, or call handle.remove() first"

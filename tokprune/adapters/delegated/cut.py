@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.calls import Call, current_call, enter_call, leave_call
+from tokprune.adapters.attached import Attached
+from tokprune.adapters.calls import Call, current_call, during_call, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import shift_length_limits
 from tokprune.adapters.delegated.family import DelegatedFamily
 from tokprune.adapters.delegated.prompt import PromptShortener
+from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.loss import shorter_loss
@@ -29,7 +31,7 @@ from tokprune.adapters.sources import chosen_sources
 from tokprune.interfaces import Cut, Observed
 
 
-class DelegatedCut:
+class DelegatedCut(Attached):
     """A cut of the query tokens on one model of a `DelegatedFamily`."""
 
     def __init__(
@@ -40,7 +42,8 @@ class DelegatedCut:
         done: Callable[[Observed], Any],
         owner: object,
     ) -> None:
-        self.model, self.family, self.done, self.owner = model, family, done, owner
+        super().__init__(model, cut, done, owner)
+        self.family = family
         where = f"adapter {family.name!r} target {cut.target!r}"
         refuse_after(where, "behind the encoder", cut, ", or choose target 'image'")
         self.language_model = self.reader = module_at(model, family.language_model)
@@ -54,32 +57,19 @@ class DelegatedCut:
         if self.encoder_decoder and self.prompt.moves:
             attention = relative_bias_attention(self.language_model)
             self.bias = MethodShim(attention, "compute_bias", RelativeBias(self, attention))
-        # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
-        self._undo: list[Any] = []
-        try:
-            self._install()
-        except BaseException:
-            self.remove()
-            raise
+        self._attach()
 
-    def _install(self) -> None:
-        model, language_model, undo = self.model, self.language_model, self._undo
-        undo.append(model.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
-        undo.append(model.register_forward_hook(Hook(self._end), with_kwargs=True, always_call=True))
+    def _install(self, undo: list[Any]) -> None:
+        model, language_model = self.model, self.language_model
+        Entrance(self, model, self._begin, self._end).install(undo)
         undo.append(language_model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True))
         self.capture.install(undo)
-        shims = [] if self.bias is None else [self.bias]
+        if self.bias is not None:
+            self.bias.install()
+            undo.append(self.bias)
         if hasattr(model, "generate"):  # else whoever generates does so with the language model, past the image
-            shims.append(MethodShim(model, "generate", self._around_generate))
-            shims.append(MethodShim(language_model, "generate", self._around_inner_generate))
-        for shim in shims:
-            shim.install()
-            undo.append(shim)
-
-    def remove(self) -> None:
-        """Take every hook and shim off the model; calling it again does nothing."""
-        while self._undo:
-            self._undo.pop().remove()
+            self._shim(model, "generate", self._around_generate)
+            self._shim(language_model, "generate", self._around_inner_generate)
 
     # -- the outer call -----------------------------------------------------------------------------------------
 
@@ -96,12 +86,12 @@ class DelegatedCut:
             call.counts = HostCopy(call.placeholders.sum(dim=1))
             if call.counts.here:
                 self.prompt.check(call)  # else when the counts are needed: by then they have arrived
-        enter_call(self, call)
         return call
 
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         arguments = named_arguments(model.forward, args, kwargs)
         call = self._open(arguments)
+        enter_call(self, call)
         if not self.encoder_decoder and arguments.get("labels") is not None:
             # The outer model compares logits and labels itself, and the logits are about to become fewer.
             call.labels = arguments.pop("labels")
@@ -109,18 +99,13 @@ class DelegatedCut:
             call.loss_options = {k: v for k, v in kwargs.items() if k not in names}
         return (), arguments
 
-    def _end(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        call = leave_call(self)
-        if call is None or output is None or call.labels is None:
-            return None
-        return shorter_loss(model, output, call)
+    def _end(self, call: Call, output: Any) -> Any:
+        return None if output is None or call.labels is None else shorter_loss(self.model, output, call)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = self._open(named_arguments(original, args, kwargs))
-        try:
+        with during_call(self, call):
             output = original(*args, **kwargs)
-        finally:
-            leave_call(self)
         if call.rows is None or call.input_ids is None or self.encoder_decoder:
             return output
         return put_prompt_back(output, call.input_ids, call.rows.length)

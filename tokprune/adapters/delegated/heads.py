@@ -11,8 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
+from tokprune.adapters.attached import Attached
+from tokprune.adapters.calls import Observation, current_call, enter_call
 from tokprune.adapters.capture import Capture
+from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
@@ -54,25 +56,21 @@ class HeadCall(Observation):
     signal: Signal | None = None
 
 
-class HeadCut:
+class HeadCut(Attached):
     """A cut of the query tokens on one model of a `HeadFamily`."""
 
     def __init__(
         self, model: nn.Module, family: HeadFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
-        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        super().__init__(model, cut, done, owner)
+        self.family = family
         self._refuse()
         self.former = module_at(model, family.reads)
         self.heads = [module_at(model, path) for path in family.heads]
         sources = chosen_sources(family.sources, cut)
         watched = (family.reads, *family.heads)
         self.capture = Capture(self, model, sources, watched=watched, padded=family.padded)
-        self._undo: list[Any] = []
-        try:
-            self._install()
-        except BaseException:
-            self.remove()
-            raise
+        self._attach()
 
     @property
     def reader(self) -> nn.Module:
@@ -84,26 +82,16 @@ class HeadCut:
         refuse_after(where, "behind the encoder", self.cut, ", or choose target 'image'")
         refuse_what_needs_a_mask(where, self.cut, "what reads them")
 
-    def _install(self) -> None:
-        undo = self._undo
-        undo.append(self.model.register_forward_pre_hook(Hook(self._begin), prepend=True))
-        undo.append(self.model.register_forward_hook(Hook(self._end), always_call=True))
+    def _install(self, undo: list[Any]) -> None:
+        Entrance(self, self.model, self._begin).install(undo)
         self.capture.install(undo)
         undo.append(self.former.register_forward_hook(Hook(self._on_tokens)))
         for head in self.heads:
             undo.append(head.register_forward_pre_hook(Hook(self._on_head)))
 
-    def remove(self) -> None:
-        """Take every hook off the model; calling it again does nothing."""
-        while self._undo:
-            self._undo.pop().remove()
-
-    def _begin(self, model: nn.Module, args: tuple[Any, ...]) -> None:
+    def _begin(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self.capture.verify()
         enter_call(self, HeadCall())
-
-    def _end(self, model: nn.Module, args: Any, output: Any) -> None:
-        leave_call(self)
 
     def _on_tokens(self, former: nn.Module, args: Any, output: Any) -> None:
         call = current_call(self)

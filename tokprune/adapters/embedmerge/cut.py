@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.calls import current_call, enter_call, leave_call
+from tokprune.adapters.attached import Attached
+from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import inferred_mask, mixes_up_images, shift_length_limits
 from tokprune.adapters.embedmerge.call import ImageCall
@@ -23,98 +24,71 @@ from tokprune.adapters.embedmerge.prompt import ImagePrompt
 from tokprune.adapters.embedmerge.refusals import refuse_call, refuse_cut
 from tokprune.adapters.embedmerge.rotary import RotaryPositions
 from tokprune.adapters.embedmerge.signal import ImageSignals
+from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
-from tokprune.adapters.modules import MethodShim, module_at
+from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
+from tokprune.adapters.sources import chosen_sources
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
-from tokprune.layers import layer_indices
-from tokprune.signal import ATTENTION_NAMES
 
 
-class EmbedMergeCut:
+class EmbedMergeCut(Attached):
     """A cut of the image tokens on one model of an `EmbedFamily`."""
 
     def __init__(
         self, model: nn.Module, family: EmbedFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
-        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        super().__init__(model, cut, done, owner)
+        self.family = family
         outer: Any = model
         self.config = outer.config.get_text_config()
         refuse_cut(family, cut, self.config)
         self.base, self.reader = module_at(model, family.base), module_at(model, family.language_model)
-        sources = [
-            family.sources[name][index]
-            for name in ATTENTION_NAMES
-            if name in cut.needs
-            for index in layer_indices(cut.needs[name], len(family.sources[name]))
-        ]
+        sources = chosen_sources(family.sources, cut)
         self.capture = Capture(self, model, sources, None, (family.base, family.language_model), *(family.padded or ()))
         signals = ImageSignals(model, self.base, family, cut, self.capture)
         self.prompt = ImagePrompt(self.base, family, cut, signals, self.config)
-        # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
-        self._undo: list[Any] = []
         self.continued = Continuations()
-        try:
-            self._install()
-        except BaseException:
-            self.remove()
-            raise
+        self._attach()
 
-    def _install(self) -> None:
-        model, undo = self.model, self._undo
-        undo.append(model.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
-        undo.append(model.register_forward_hook(Hook(self._end), always_call=True))
+    def _install(self, undo: list[Any]) -> None:
+        Entrance(self, self.model, self._begin, self.continued.note).install(undo)
         undo.append(self.base.register_forward_pre_hook(Hook(self._on_base), with_kwargs=True))
         self.capture.install(undo)
-        shims = [
-            MethodShim(model, "generate", self._around_generate),
-            MethodShim(self.base, "get_image_features", self._around_features),
-        ]
+        self._shim(self.model, "generate", self._around_generate)
+        self._shim(self.base, "get_image_features", self._around_features)
         if hasattr(self.base, "get_video_features"):
-            shims.append(MethodShim(self.base, "get_video_features", self._around_videos))
+            self._shim(self.base, "get_video_features", self._around_videos)
         if self.family.rotary:
-            shims.append(MethodShim(self.base, "get_rope_index", RotaryPositions(self)))
-        for shim in shims:
-            shim.install()
-            undo.append(shim)
-
-    def remove(self) -> None:
-        """Take every hook and shim off the model; calling it again does nothing."""
-        while self._undo:
-            self._undo.pop().remove()
+            self._shim(self.base, "get_rope_index", RotaryPositions(self))
 
     # -- the outer call -----------------------------------------------------------------------------------------
 
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
-        if current_call(self) is not None:
-            return None  # a step of `generate`
         outer: Any = model
         arguments = named_arguments(outer.forward, args, kwargs)
         if not self._has_images(arguments):
             prompt = self.continued.prompt_of(arguments)
             return None if prompt is None else ((), masked_anew(prompt, arguments))
-        return (), self._open(arguments, generating=False)
-
-    def _end(self, model: nn.Module, args: Any, output: Any) -> None:
-        call = current_call(self)
-        if call is not None and not call.generating:
-            leave_call(self)
-            self.continued.note(call, output)
+        call = self._open(arguments, generating=False)
+        enter_call(self, call)
+        return (), self._shorten(call, arguments)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arguments = named_arguments(original, args, kwargs)
-        if current_call(self) is not None:
+        if enclosed(self):
             return original(*args, **kwargs)
+        leave_call(self)  # one that an interrupt left behind
         if arguments.get("input_ids") is None:
             arguments["input_ids"] = arguments.pop("inputs", None)
         if not self._has_images(arguments):
             return self._go_on(original, args, kwargs, arguments)
-        with torch.no_grad():
-            arguments = self._open(arguments, generating=True)
-        call: ImageCall = current_call(self)
-        try:
+        call = self._open(arguments, generating=True)
+        with during_call(self, call):
+            with torch.no_grad():
+                arguments = self._shorten(call, arguments)
             if call.rows is None:
                 return original(**arguments)
             dropped = call.rows.before - call.rows.length
@@ -122,8 +96,6 @@ class EmbedMergeCut:
             output = original(**arguments)
             self.continued.note(call, output)
             return put_prompt_back(output, call.input_ids, call.rows.length)
-        finally:
-            leave_call(self)
 
     def _go_on(self, original: Callable[..., Any], args: Any, kwargs: Any, arguments: dict[str, Any]) -> Any:
         """Generate without images: as ever, unless it goes on from a prompt that had some."""
@@ -137,8 +109,8 @@ class EmbedMergeCut:
     def _has_images(self, arguments: Mapping[str, Any]) -> bool:
         return arguments.get(self.family.arguments[0]) is not None or encoded_before(arguments)
 
-    def _open(self, arguments: dict[str, Any], generating: bool) -> dict[str, Any]:
-        """Begin a call, compute its features, hold the election, and return the arguments of the shorter prompt."""
+    def _open(self, arguments: dict[str, Any], generating: bool) -> ImageCall:
+        """What is known of a call that can be pruned."""
         self.capture.verify()
         refuse_call(self.family, self.cut, arguments, self.model)
         ids: Tensor = arguments["input_ids"]
@@ -147,7 +119,7 @@ class EmbedMergeCut:
             mask = inferred_mask(self.model, arguments) if generating else torch.ones_like(ids)
         places = ids == self.family.image_token_id
         padding = (mask.cumsum(dim=1) == 0).sum(dim=1)
-        call = ImageCall(
+        return ImageCall(
             generating=generating,
             input_ids=ids,
             mask=mask,
@@ -155,16 +127,14 @@ class EmbedMergeCut:
             counts=HostCopy(torch.stack([places.sum(dim=1), padding])),
             encoded=len(arguments[self.family.arguments[0]]),
         )
-        enter_call(self, call)
-        try:
-            given = {name: arguments[name] for name in self.family.arguments if arguments.get(name) is not None}
-            base: Any = self.base
-            output = base.get_image_features(**given, return_dict=True)
-            call.features = Features.of(output, self.family.tokens_per_image)
-            arguments, observed = self.prompt.shorten(call, arguments)
-        except BaseException:
-            leave_call(self)
-            raise
+
+    def _shorten(self, call: ImageCall, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Compute the features of a call, hold the election, and return the arguments of the shorter prompt."""
+        given = {name: arguments[name] for name in self.family.arguments if arguments.get(name) is not None}
+        base: Any = self.base
+        output = base.get_image_features(**given, return_dict=True)
+        call.features = Features.of(output, self.family.tokens_per_image)
+        arguments, observed = self.prompt.shorten(call, arguments)
         self.done(observed)
         return arguments
 

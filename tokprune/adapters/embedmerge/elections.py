@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from tokprune.adapters.reducing import reduce_tokens
@@ -55,24 +53,3 @@ def elect(cut: Cut, signal: Signal, images: Sequence[int], tokens: Tensor) -> Gr
     if min(counts) < count:
         tokens, sizes = reduce_tokens(cut.reduction, tokens, chosen, signal)
     return Group(images, chosen, counts, tokens, sizes)
-
-
-def by_image(groups: Sequence[Group], values: Sequence[Iterable[Any]]) -> list[Any]:
-    """What was found for each image of each group, in the order of the images."""
-    found = {
-        image: value
-        for group, each in zip(groups, values, strict=True)
-        for image, value in zip(group.images, each, strict=True)
-    }
-    return [found[image] for image in sorted(found)]
-
-
-def padded(rows: Sequence[Tensor]) -> Tensor:
-    """Rows of different lengths in one tensor, filled up with zeros (False).
-
-    Example:
-        >>> padded([torch.tensor([True]), torch.tensor([True, True])])
-        tensor([[ True, False],
-                [ True,  True]])
-    """
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

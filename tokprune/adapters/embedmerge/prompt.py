@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from tokprune.adapters.compat import marks_images
 from tokprune.adapters.embedmerge.call import ImageCall
-from tokprune.adapters.embedmerge.elections import Group, by_image, elect, padded
+from tokprune.adapters.embedmerge.elections import Group, elect
 from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.embedmerge.images import rows_of_images
 from tokprune.adapters.embedmerge.rotary import close_text_gaps, take_channels
 from tokprune.adapters.embedmerge.signal import ImageSignals
+from tokprune.adapters.grouped import by_image, observed_in_groups
 from tokprune.adapters.loss import IGNORED
 from tokprune.adapters.positions import compact, sequence_positions
 from tokprune.adapters.rows import Rows
@@ -57,7 +58,8 @@ class ImagePrompt:
             if self.cut.reduction.removes:
                 images = by_image(groups, [group.stays() for group in groups])
                 call.kept = None if call.features is None else call.features.kept(images, kept, numbers)
-        return arguments, _observed(groups, kept, before, after)
+        chosen, sizes = [group.chosen for group in groups], [group.sizes for group in groups]
+        return arguments, observed_in_groups(groups, chosen, sizes, before, after)
 
     def _elect(self, call: ImageCall, arguments: dict[str, Any], images: Sequence[Tensor]) -> list[Group]:
         groups = []
@@ -130,15 +132,3 @@ class ImagePrompt:
     def _rotary(self, arguments: Mapping[str, Any]) -> bool:
         """Whether the model will ask for grid positions, and so be given those of the whole prompt."""
         return self.family.rotary and (not marks_images(self.base) or arguments.get("mm_token_type_ids") is not None)
-
-
-def _observed(groups: Sequence[Group], kept: Sequence[Tensor], before: int, after: int) -> Observed:
-    if len(groups) == 1:
-        return Observed(groups[0].chosen, before, after, groups[0].sizes)
-    sizes = None
-    if any(group.sizes is not None for group in groups):
-        sizes = padded(
-            by_image(groups, [group.chosen.float() if group.sizes is None else group.sizes for group in groups])
-        )
-    told = tuple((torch.tensor(group.images), group.chosen) for group in groups)
-    return Observed(padded(kept), before, after, sizes, groups=told)

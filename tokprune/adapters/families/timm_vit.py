@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.calls import leave_call
+from tokprune.adapters.calls import during_call
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut, refuse_mask
 from tokprune.adapters.layercut.family import EncoderFamily
-from tokprune.adapters.modules import MethodShim
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -95,9 +94,7 @@ class TimmCut(LayerCut):
 
     def _install_entry(self, undo: list[Any]) -> None:
         for name, around in (("forward_features", self._around), ("forward_intermediates", self._around_intermediates)):
-            shim = MethodShim(self.encoder, name, around)
-            shim.install()
-            undo.append(shim)
+            self._shim(self.encoder, name, around)
 
     def _around(self, original: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         encoder: Any = self.encoder
@@ -116,11 +113,8 @@ class TimmCut(LayerCut):
                 "patch dropout takes tokens away at random before any are chosen, so the report could not say which "
                 "stayed; call model.eval(), or set model.patch_drop = torch.nn.Identity()"
             )
-        self._open(x)
-        try:
+        with during_call(self, self._encoding(x)):
             return original(x, *args, **kwargs)
-        finally:
-            leave_call(self)
 
     def _around_intermediates(self, original: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         if _asked(original, x, *args, **kwargs)["output_fmt"] != "NLC":

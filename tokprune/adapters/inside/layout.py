@@ -20,13 +20,13 @@ class Group:
     """Images that have equally many tokens.
 
     Attributes:
-        images: which images, int `[image]`.
+        images: which images.
         rows: in which row of the batch each is.
         places: where in its row its tokens stand, `[image token]`.
         owners: `rows`, as the host knows them.
     """
 
-    images: Tensor
+    images: tuple[int, ...]
     rows: Tensor
     places: Tensor
     owners: tuple[int, ...]
@@ -50,7 +50,8 @@ class Layout:
     placeholders: Tensor
     real: Tensor
     copies: int = 1
-    _counts: HostCopy = field(init=False)
+    counts: HostCopy = field(init=False)
+    """How many placeholders each row has."""
     _voters: HostCopy = field(init=False)
     voting: Tensor = field(init=False)
     """bool `[row sequence]`: the text, and the last token whatever it is."""
@@ -59,7 +60,7 @@ class Layout:
         self.real = self.real.to(self.placeholders.device)
         behind = self.real.flip(dims=(1,)).long().cumsum(dim=1).flip(dims=(1,))  # real tokens from here on
         self.voting = self.real & (~self.placeholders | (behind == 1))
-        self._counts = HostCopy(self.placeholders.sum(dim=1))
+        self.counts = HostCopy(self.placeholders.sum(dim=1))
         self._voters = HostCopy(self.voting.sum(dim=1))
 
     def voters(self) -> Rows:
@@ -75,7 +76,7 @@ class Layout:
         Raises:
             UnsupportedCallError: those are not the placeholders that there are.
         """
-        counts = _read(self._counts)
+        counts = _read(self.counts)
         index = Rows.of(self.placeholders, "right", counts).index
         found: dict[int, list[tuple[int, int, Tensor]]] = {}
         total = len(counts) * self.copies
@@ -84,18 +85,18 @@ class Layout:
             while row < total and taken == counts[row // self.copies]:
                 row, taken = row + 1, 0
             if row == total or taken + size > counts[row // self.copies]:
-                raise _unfit(counts, sizes)
+                raise unfit(counts, f"images of {list(sizes)} tokens")
             if row % self.copies == 0:
                 own = row // self.copies
                 found.setdefault(size, []).append((images, own, index[own, taken : taken + size]))
                 images += 1
             taken += size
         if sum(counts) * self.copies != sum(sizes):
-            raise _unfit(counts, sizes)
+            raise unfit(counts, f"images of {list(sizes)} tokens")
         device = index.device
         return [
             Group(
-                torch.tensor([image for image, _, _ in members], device=device),
+                tuple(image for image, _, _ in members),
                 torch.tensor([row for _, row, _ in members], device=device),
                 torch.stack([places for _, _, places in members]),
                 tuple(row for _, row, _ in members),
@@ -147,8 +148,10 @@ class Looks:
 
 def image_sizes(features: Any) -> list[int]:
     """How many tokens each image has, from what a model's `get_image_features` gives."""
-    if isinstance(features, Mapping) or hasattr(features, "pooler_output"):
-        features = features["pooler_output"] if isinstance(features, Mapping) else features.pooler_output
+    if hasattr(features, "pooler_output"):  # an output of transformers; not all releases let it be found by name
+        features = features.pooler_output
+    elif isinstance(features, Mapping):
+        features = features["pooler_output"]
     return [each.shape[:-1].numel() for each in features]
 
 
@@ -162,8 +165,9 @@ def _read(counts: HostCopy) -> list[int]:
     return found
 
 
-def _unfit(counts: Sequence[int], sizes: Sequence[int]) -> UnsupportedCallError:
+def unfit(counts: Sequence[int], images: str) -> UnsupportedCallError:
+    """The error for prompts with `counts` placeholders that are not those of `images`."""
     return UnsupportedCallError(
-        f"the prompts have {list(counts)} image placeholders per row, but the images have {list(sizes)} tokens, and no "
-        "image goes across two rows. Build the prompt with the model's processor"
+        f"the prompts have {list(counts)} image placeholders per row, but there are {images}, and no image goes across "
+        "two rows. Build the prompt with the model's processor"
     )

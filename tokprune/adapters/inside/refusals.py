@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.compat import grows_freely, recomputes_hooks, rotation_of, unusual_generation
+from tokprune.adapters.compat import encodes_before_expanding, grows_freely, rotation_of
 from tokprune.adapters.inside.family import DecoderFamily
-from tokprune.adapters.inside.layout import Group
+from tokprune.adapters.inside.layout import Group, unfit
 from tokprune.adapters.inside.shorter import Shorter
+from tokprune.adapters.outercall import Options
+from tokprune.adapters.refusals import STEPS_BACK, refuse_recomputing
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -69,9 +70,15 @@ def check_cut(family: DecoderFamily, cut: Cut, depth: int, offered: Collection[s
     return places[0]
 
 
-def check_generation(kwargs: dict[str, Any], config: Any) -> None:
+_UNUSUAL = (*STEPS_BACK, "penalty_alpha", "dola_layers", "prefill_chunk_size", "custom_generate")
+"""Options that try tokens and take them back, look at several layers, or read the prompt in pieces."""
+
+
+def check_generation(options: Options) -> None:
     """Raise `UnsupportedCallError` for a `generate` whose cache cannot have layers of different lengths."""
-    found = unusual_generation(kwargs, config)
+    found = options.first(_UNUSUAL)
+    if options.get("cache_implementation") not in (None, "dynamic", "dynamic_full", "offloaded"):
+        found = options.first(["cache_implementation"])
     if found is not None:
         raise UnsupportedCallError(
             f"generate with {found}: behind the cut the cache is shorter than in front of it, and that needs a cache "
@@ -88,11 +95,7 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
             f"attention implementation {used!r}: inside the language model the cut is known to be right with 'sdpa' "
             "and 'eager' only; call model.set_attn_implementation('sdpa'), or prune in front of the language model"
         )
-    if torch.is_grad_enabled() and any(recomputes_hooks(layer) for layer in layers):
-        raise UnsupportedCallError(
-            "gradient checkpointing in this release of transformers runs each layer's hooks again in backward, where "
-            "the tokens that were chosen are no longer known; switch it off, or install a newer transformers"
-        )
+    refuse_recomputing(layers)
     mask = arguments.get("attention_mask")
     if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
         raise UnsupportedCallError(
@@ -113,18 +116,46 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
         )
 
 
-def check_copies(groups: Sequence[Group]) -> None:
-    """Raise `UnsupportedCallError` where `generate` has given copies of a prompt each other's images.
+def check_images(family: DecoderFamily, arguments: Mapping[str, Any], counts: Sequence[int]) -> None:
+    """Raise `UnsupportedCallError` if the placeholders of each row cannot be those of whole images.
+
+    How many tokens an image has is seen when it is encoded. But images of one size have equally many.
+    """
+    images = arguments.get(family.image_argument)
+    if not isinstance(images, Tensor) or images.dim() != 4 or arguments.get("image_sizes") is not None:
+        return
+    size = sum(counts) // max(1, len(images))
+    if size == 0 or any(count % size for count in counts) or sum(counts) != size * len(images):
+        raise unfit(counts, f"{len(images)} images of one size")
+
+
+def check_answers(
+    family: DecoderFamily, arguments: Mapping[str, Any], counts: Sequence[int], options: Options, model: nn.Module
+) -> None:
+    """Raise `UnsupportedCallError` if `generate` would give its several answers to a prompt each other's images.
 
     Releases of transformers before 5.20 copy images one by one and prompts row by row, which fits with one image per
     row only.
     """
+    images = arguments.get(family.image_argument)
+    if images is None or encodes_before_expanding(model):
+        return
+    answers = max(options.get("num_beams") or 1, options.get("num_return_sequences") or 1)
+    if answers > 1 and len(images) > sum(count > 0 for count in counts):
+        raise UnsupportedCallError(_MIXED_UP)
+
+
+_MIXED_UP = (
+    "several images in a prompt, and several beams or samples of it: this release of transformers mixes up the images. "
+    "Install a newer transformers, or generate one sequence for each prompt without beams"
+)
+
+
+def check_copies(groups: Sequence[Group]) -> None:
+    """Raise `UnsupportedCallError` where copies of a prompt have got each other's images, whoever made them."""
     owners = [row for group in groups for row in group.owners]
     if len(set(owners)) < len(owners):
-        raise UnsupportedCallError(
-            "several images in a prompt, and several beams or samples of it: this release of transformers mixes up the "
-            "images. Install a newer transformers, or generate one sequence for each prompt without beams"
-        )
+        raise UnsupportedCallError(_MIXED_UP)
 
 
 def check_later(cache: Any, shorter: Shorter | None, place: int) -> None:

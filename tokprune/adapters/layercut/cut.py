@@ -13,14 +13,15 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.calls import Observation, current_call, enter_call, leave_call
+from tokprune.adapters.attached import Attached
+from tokprune.adapters.calls import Observation, current_call, enter_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.compat import recomputes_hooks
+from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
-from tokprune.adapters.refusals import refuse_what_needs_a_mask
+from tokprune.adapters.refusals import refuse_recomputing, refuse_what_needs_a_mask
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import falling_counts, layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
@@ -50,13 +51,14 @@ class Encoding(Observation):
     choices: list[Tensor] = field(default_factory=list)
 
 
-class LayerCut:
+class LayerCut(Attached):
     """A cut of the image tokens inside an encoder that an `EncoderFamily` describes."""
 
     def __init__(
         self, model: nn.Module, family: EncoderFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
-        self.model, self.family, self.cut, self.done, self.owner = model, family, cut, done, owner
+        super().__init__(model, cut, done, owner)
+        self.family = family
         depth = len(family.layers)
         self.places = layers_before(family.after if cut.after is None else cut.after, depth)
         self._refuse()
@@ -67,12 +69,7 @@ class LayerCut:
         self.layers = [module_at(model, family.layers[place - 1]) for place in self.places]
         watched = (family.encoder, family.reader, watcher, *(family.layers[place - 1] for place in self.places))
         self.capture = Capture(self, model, self._sources(), watched=watched)
-        self._undo: list[Any] = []
-        try:
-            self._install()
-        except BaseException:
-            self.remove()
-            raise
+        self._attach()
 
     def _refuse(self) -> None:
         where = f"adapter {self.family.name!r} target {self.cut.target!r}"
@@ -93,8 +90,7 @@ class LayerCut:
                     found += [replace(self.family.attention[begin + index], signal=name) for index in chosen]
         return [replace(source, protected=self.family.protected) for source in found]
 
-    def _install(self) -> None:
-        undo = self._undo
+    def _install(self, undo: list[Any]) -> None:
         self._install_entry(undo)
         undo.append(self.sentinel.register_forward_pre_hook(Hook(self._on_sentinel), prepend=True))
         self.capture.install(undo)
@@ -105,36 +101,23 @@ class LayerCut:
 
     def _install_entry(self, undo: list[Any]) -> None:
         """Put in place what begins and ends one encoding."""
-        undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
-        undo.append(self.encoder.register_forward_hook(Hook(self._end), always_call=True))
-
-    def remove(self) -> None:
-        """Take every hook off the model; calling it again does nothing."""
-        while self._undo:
-            self._undo.pop().remove()
+        Entrance(self, self.encoder, self._begin).install(undo)
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.capture.verify()
-        if torch.is_grad_enabled() and any(recomputes_hooks(layer) for layer in self.layers):
-            raise UnsupportedCallError(
-                "gradient checkpointing in this release of transformers runs each layer's hooks again in backward, "
-                "where the tokens that were chosen are no longer known; switch it off, or install a newer transformers"
-            )
+        refuse_recomputing(self.layers)
         if isinstance(kwargs.get("attention_mask"), Tensor):
             refuse_mask("attention_mask")
         images = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 4]
-        self._open(images[0] if images else None)
+        enter_call(self, self._encoding(images[0] if images else None))
 
-    def _open(self, images: Tensor | None) -> None:
-        """Begin the encoding of `images` `[image channel row column]`."""
-        enter_call(self, Encoding(grid=None if images is None else self.family.grid(self.encoder, images)))
+    def _encoding(self, images: Tensor | None) -> Encoding:
+        """The encoding of `images` `[image channel row column]`."""
+        return Encoding(grid=None if images is None else self.family.grid(self.encoder, images))
 
     def _on_sentinel(self, sentinel: nn.Module, args: tuple[Any, ...]) -> None:
         # An encoder that was put in the place of the hooked one runs no hook of ours; what is called with it does.
         self.capture.verify()
-
-    def _end(self, encoder: nn.Module, args: Any, output: Any) -> None:
-        leave_call(self)
 
     def _on_layer(self, step: int, layer: nn.Module, args: Any, output: Any) -> Any:
         call = current_call(self)
