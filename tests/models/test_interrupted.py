@@ -1,6 +1,7 @@
 """Ctrl-C in the middle of a call: torch runs no hook then, and still the next call is what it would have been."""
 
 from functools import cache
+from itertools import product
 
 import pytest
 import torch
@@ -68,23 +69,20 @@ def ways(model):
 def test_the_next_call_is_what_it_would_have_been(seam):
     adapter, options = SEAMS[seam]
     model, inputs = built(adapter)
-    given = {k: v for k, v in inputs.items() if not k.startswith("decoder")}
+    given = {answer: inputs, generated: {k: v for k, v in inputs.items() if not k.startswith("decoder")}}
     with tokprune.apply(model, **{"scorer": "l2-norm", "keep": 3, **options}) as handle:
-        for call in ways(model):
-            used = inputs if call is answer else given
-            expected = call(model, used)
+        expected = {call: call(model, given[call]) for call in ways(model)}
+        for call in expected:
             with Interrupt() as counted:
-                call(model, used)
-            for part in (0.3, 0.6, 1.0):
-                for following in {call, answer}:
-                    wanted = expected if following is call else answer(model, inputs)
-                    with Interrupt(round(part * counted.calls)), pytest.raises(KeyboardInterrupt):
-                        call(model, used)
-                    found = following(model, used if following is call else inputs)
-                    assert torch.equal(found, wanted), (call, part, following)
-                    assert not calls._CALLS.get()
+                call(model, given[call])
+            for part, following in product((0.4, 1.0), expected):
+                with Interrupt(round(part * counted.calls)), pytest.raises(KeyboardInterrupt):
+                    call(model, given[call])
+                found = following(model, given[following])
+                assert torch.equal(found, expected[following]), (call, part, following)
+                assert not calls._CALLS.get()
         with Interrupt(round(0.8 * counted.calls)), pytest.raises(KeyboardInterrupt):
-            call(model, used)
+            call(model, given[call])
         assert handle.active
     assert not calls._CALLS.get()
 

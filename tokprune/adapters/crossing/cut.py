@@ -85,9 +85,8 @@ class CrossCut(Attached):
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = current_call(self)
-        if call is None or not self.family.encoder.startswith(
-            f"{self.family.decoder}."
-        ):  # else it is part of that call
+        part_of_decoder = self.family.encoder.startswith(f"{self.family.decoder}.")
+        if call is None or not part_of_decoder:
             call = Reading()
             enter_call(self, call)
         note_images(call, self.family, encoder, args, kwargs)

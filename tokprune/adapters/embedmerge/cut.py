@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.attached import Attached
-from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call, leave_call
+from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.compat import inferred_mask, mixes_up_images, shift_length_limits
 from tokprune.adapters.embedmerge.call import ImageCall
@@ -80,7 +80,6 @@ class EmbedMergeCut(Attached):
         arguments = named_arguments(original, args, kwargs)
         if enclosed(self):
             return original(*args, **kwargs)
-        leave_call(self)  # one that an interrupt left behind
         if arguments.get("input_ids") is None:
             arguments["input_ids"] = arguments.pop("inputs", None)
         if not self._has_images(arguments):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.outercall import refuse_precomputed
+from tokprune.adapters.refusals import refuse_after
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
 
@@ -16,10 +17,7 @@ from tokprune.interfaces import Cut
 def refuse_cut(family: EmbedFamily, cut: Cut, config: Any) -> None:
     """Raise `AdapterError` if the cut cannot be made right on a language model with this configuration."""
     where = f"adapter {family.name!r} target {cut.target!r}"
-    if cut.after is not None:
-        raise AdapterError(
-            f"{where} is cut in front of the language model, so after={cut.after!r} means nothing here; leave it away"
-        )
+    refuse_after(where, "in front of the language model", cut)
     if not cut.reduction.removes and getattr(config, "sliding_window", None) is not None:
         raise AdapterError(
             f"{where}: reduction {cut.reduction!r} hides tokens where they are, and they would take up room in the "
