@@ -11,7 +11,7 @@ HEAD = """# Capabilities
 Made by running, not by claiming: each built-in adapter is tried on a tiny random model, for each of its targets. *Yes*
 means that `tokprune.apply` took the policy, that the model ran, that the report tells of fewer tokens and a shorter
 sequence (or, with `mask`, of hidden tokens at full length), and that the model answered bit for bit what it had
-answered before once the policy was removed. *No* means that `tokprune.apply`, or the call, raised an error that says
+answered before once all policies were removed. *No* means that `tokprune.apply`, or the call, raised an error that says
 why, before anything was changed.
 """
 
@@ -58,10 +58,15 @@ class Trial:
         with torch.no_grad():
             return answer_of(self.model(**self.inputs))
 
-    def runs(self, call: Callable[[], Any], **options: Any) -> Any:
-        """The report of a call under a policy, or None where an error said that it cannot be."""
+    def check_unchanged(self) -> None:
+        """Raise unless the model answers as it did before anything was applied to it."""
         import torch
 
+        if not torch.equal(self.before, self.answer()):
+            raise AssertionError(f"{self}: remove() did not put the model back")
+
+    def runs(self, call: Callable[[], Any], **options: Any) -> Any:
+        """The report of a call under a policy, or None where an error said that it cannot be."""
         from tokprune import TokpruneError, apply
 
         report: Any = None
@@ -71,8 +76,6 @@ class Trial:
                 report = handle.report
         except TokpruneError:
             report = None
-        if not torch.equal(self.before, self.answer()):
-            raise AssertionError(f"{self}: remove() did not put the model back")
         if report is not None:
             removes = options.get("reduction") != "mask"
             if (report.length_after < report.length_before) is not removes or bool(report.kept.all()):
@@ -115,6 +118,7 @@ def render() -> str:
         scored.append([*name, *(_verdict(trial.runs(trial.answer, scorer=scorer)) for scorer in scorers)])
         ways = [_verdict(trial.runs(trial.answer, scorer="first", **options)) for options in WAYS.values()]
         cut.append([*name, *ways, *_generated(trial)])
+        trial.check_unchanged()
     return "\n".join(
         [
             HEAD,
