@@ -13,7 +13,7 @@ from tokprune.keep import Keep, keep_count
 After = float | int | tuple[int, ...] | Literal["every"]
 
 _HELP = (
-    "give a share of the encoder's depth (a float in (0, 1], such as 0.33), a number of layers (an int >= 1, such as "
+    "give a share of the depth (a float in (0, 1], such as 0.33), a number of layers (an int >= 1, such as "
     "13), several of them (a rising list of ints, such as [6, 13, 20]), or 'every'"
 )
 
@@ -62,7 +62,7 @@ def layers_before(after: After, depth: int) -> tuple[int, ...]:
         return (max(1, min(depth, round(after * depth))),)
     layers = after if isinstance(after, tuple) else (after,)
     if layers[-1] > depth:
-        raise InvalidValueError(f"after={after!r}: the encoder has {depth} layers; {_HELP}")
+        raise InvalidValueError(f"after={after!r}: there are {depth} layers; {_HELP}")
     return layers
 
 

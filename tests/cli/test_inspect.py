@@ -122,7 +122,7 @@ def test_a_model_of_which_nothing_is_known_shows_its_attention(tokprune, checkpo
 def test_a_cut_behind_the_last_layer_is_an_error_of_the_user(tokprune, checkpoint):
     result = tokprune("inspect", checkpoint, "--after", "40")
     assert result.exit_code == 2
-    assert "the encoder has 2 layers" in " ".join(result.output.split())
+    assert "there are 2 layers" in " ".join(result.output.split())
 
 
 def saved(model, folder):

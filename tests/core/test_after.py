@@ -79,7 +79,7 @@ def test_after_says_how_many_layers_run_before_each_cut(after, depth, layers):
 
 @pytest.mark.parametrize("after", [40, (6, 40), (40,)])
 def test_more_layers_than_there_are_says_how_many_there_are(after):
-    with pytest.raises(InvalidValueError, match=r"the encoder has 39 layers; give a share of the encoder's depth"):
+    with pytest.raises(InvalidValueError, match=r"there are 39 layers; give a share of the depth"):
         layers_before(after, 39)
 
 

@@ -117,7 +117,7 @@ def test_a_policy_is_frozen():
         ({"keep": 0}, "keep=0 would keep no token"),
         ({"keep": True}, "keep must be a number"),
         ({"positions": "packed"}, "positions must be 'compact' or 'preserve', got 'packed'"),
-        ({"after": 0}, "after=0 names no layers; give a share of the encoder's depth"),
+        ({"after": 0}, "after=0 names no layers; give a share of the depth"),
         ({"target": 3}, "target must be a name such as 'query', got 3"),
         ({"scorer": scorers.CatpVote}, "is a class"),
         ({"scorer": None}, "is not a scorer"),

@@ -230,7 +230,7 @@ REFUSED = {
     "a text": ("l2-norm", {}, "must be a tokprune.Policy, or a list of them, got 'l2-norm'; a scorer is given as"),
     "a dict": ([IMAGE, QUERY.to_dict()], {}, r"must be a tokprune\.Policy, or a list"),
     "a set": ({IMAGE, QUERY}, {}, r"must be a tokprune\.Policy, or a list"),
-    "a layer that is not there": ([QUERY, Policy(**{**vars(IMAGE), "after": 9})], {}, "the encoder has 3 layers"),
+    "a layer that is not there": ([QUERY, Policy(**{**vars(IMAGE), "after": 9})], {}, "there are 3 layers"),
 }
 
 

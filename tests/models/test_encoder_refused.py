@@ -17,7 +17,7 @@ OPTIONS = {"scorer": "l2-norm", "keep": 4, "after": 2}
 POLICIES = {
     "hiding": ({"reduction": "mask"}, AdapterError, "reduction Mask.* takes no mask; use 'prune' or 'merge'"),
     "ragged": ({"selector": "top-p"}, AdapterError, "different numbers of tokens .*same number, such as 'top-k'"),
-    "too deep": ({"after": 4}, InvalidValueError, "after=4: the encoder has 3 layers"),
+    "too deep": ({"after": 4}, InvalidValueError, "after=4: there are 3 layers"),
     "grid in steps": ({"scorer": NeedsGrid(), "after": "every"}, AdapterError, "'grid' .* first of 3 cuts.*cut once"),
     "text": ({"scorer": "catp-vote"}, AdapterError, "needs 'cross_attention'.*Fitting scorers: .*received-attention"),
     "queries": ({"target": "query"}, AdapterError, "cannot cut target 'query'.*its targets: 'image'"),

@@ -23,8 +23,8 @@ def kind():
 REFUSED = {
     "hiding": ({"reduction": "mask"}, AdapterError, "target 'image': reduction Mask.* takes no mask; use 'prune'"),
     "ragged": ({"selector": "top-p"}, AdapterError, "different numbers of tokens .*same number, such as 'top-k'"),
-    "too deep": ({"after": 4}, InvalidValueError, "after=4: the encoder has 3 layers; give a share"),
-    "one of several too deep": ({"after": (1, 4)}, InvalidValueError, r"after=\(1, 4\): the encoder has 3 layers"),
+    "too deep": ({"after": 4}, InvalidValueError, "after=4: there are 3 layers; give a share"),
+    "one of several too deep": ({"after": (1, 4)}, InvalidValueError, r"after=\(1, 4\): there are 3 layers"),
     "no layers": ({"after": 0}, InvalidValueError, "after=0 names no layers"),
     "falling layers": ({"after": (2, 1)}, InvalidValueError, r"after=\(2, 1\) names no layers.*a rising list"),
     "truth": ({"after": True}, InvalidValueError, "after=True names no layers"),

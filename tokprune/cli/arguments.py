@@ -81,7 +81,7 @@ def parse_after(text: str, where: str = "--after ") -> After:
         return check_after(plain if plain == "every" else parse_keep(plain))
     except ValueError as error:
         raise InvalidValueError(
-            f"{where}{text!r}: expected a share of the encoder's depth (1/3), a number of layers (13), several in "
+            f"{where}{text!r}: expected a share of the depth (1/3), a number of layers (13), several in "
             "rising order (6,13,20), or 'every'"
         ) from error
 
