@@ -23,7 +23,7 @@ POLICIES = {
     "several places": ({"after": (1, 2)}, AdapterError, "tokens leave at one layer"),
     "every layer": ({"after": "every"}, AdapterError, "tokens leave at one layer"),
     "the last layer": ({"after": 4}, AdapterError, "behind the last of 4 layers nothing is left to save"),
-    "too deep": ({"after": 5}, InvalidValueError, "has 4 layers"),
+    "too deep": ({"after": 5}, InvalidValueError, "there are 4 layers"),
     "the encoder's votes": (
         {"scorer": "received-attention", "after": 2},
         AdapterError,
