@@ -7,15 +7,12 @@ import torch
 
 import tokprune
 from tokprune.errors import AdapterError, UnsupportedCallError
-from tokprune.testing.tiny_qwen import IMAGE, prompts, tiny_qwen2_5_vl, tiny_qwen2_vl, tiny_qwen3_vl
+from tokprune.testing.tiny_qwen import IMAGE, prompts
 
 from .families.family import assert_same, some_kept
 from .keeping import keeping
+from .qwen_models import BUILDS, lend
 from .qwen_oracle import kept_indices, oracle_logits, oracle_new_tokens, positions, token_counts
-from .traces import traces
-
-BUILDS = {"qwen2-vl": tiny_qwen2_vl, "qwen2-5-vl": tiny_qwen2_5_vl, "qwen3-vl": tiny_qwen3_vl}
-_BUILT = {}
 
 
 @pytest.fixture(params=BUILDS, ids=str)
@@ -27,10 +24,7 @@ def name(request):
 @pytest.fixture
 def model(name):
     """One model of the family, shared: a test must leave it as it came."""
-    shared = _BUILT.setdefault(name, BUILDS[name]())
-    before = traces(shared)
-    yield shared
-    assert traces(shared) == before
+    yield from lend(name)
 
 
 def logits(model, inputs, **options):

@@ -133,8 +133,8 @@ def configuration(kind: str, shallow: bool) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def randomise(model: Any, seed: int) -> None:
-    """Draw all parameters anew, large enough to matter."""
+def randomise(model: Any, seed: int, ones: Sequence[str] = ()) -> None:
+    """Draw all parameters anew, large enough to matter; norms, and what has one of `ones` in its name, near 1."""
     # transformers starts the query tokens at zero (all queries would be one) and everything else far too small.
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -142,7 +142,8 @@ def randomise(model: Any, seed: int) -> None:
         if parameter.ndim > 1:
             parameter.copy_(noise * 0.25)
         else:
-            parameter.copy_(noise * 0.1 + (1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0))
+            one = ("norm" in name.lower() and name.endswith("weight")) or any(part in name for part in ones)
+            parameter.copy_(noise * 0.1 + (1.0 if one else 0.0))
 
 
 @torch.no_grad()

@@ -9,12 +9,12 @@ import torch
 import transformers
 from torch import Tensor
 
+from tokprune.testing.tiny_blip2 import SPREAD, randomise
+
 TOKENS = 16
 """Image tokens of one picture of the usual size."""
 DEPTH = 3
 """Layers."""
-SPREAD = 2.0
-"""Standard deviation of the attention logits that one voter has for the candidates."""
 
 _WIDTH = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": DEPTH}
 _VISION = {**_WIDTH, "image_size": 16, "patch_size": 4}
@@ -131,14 +131,7 @@ def _built(model: str, config: Any, seed: int) -> Any:
 @torch.no_grad()
 def randomised(model: Any, seed: int) -> Any:
     """The model in eval mode with weights that make a difference, and attention logits that spread."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim > 1:
-            parameter.copy_(noise * 0.25)
-        else:
-            one = ("norm" in name.lower() and name.endswith("weight")) or "scale" in name or "lambda" in name
-            parameter.copy_(noise * 0.1 + (1.0 if one else 0.0))
+    randomise(model, seed, ones=("scale", "lambda"))
     model.eval()
     for path, module in list(model.named_modules()):
         if path.startswith("text_model"):

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+from tokprune.testing.tiny_blip2 import SPREAD, randomise
+
 IMAGE, TOKENS, PAD = 90, 16, 0
 """Id of the placeholder, image tokens of one picture, id of padding."""
 DEPTH = 4
 """Layers of the language model."""
-SPREAD = 2.0
-"""Standard deviation of the attention logits of one voter."""
 LANGUAGE_MODELS = ("llama", "mistral", "qwen2", "qwen3")
 """The kinds that are tried."""
 
@@ -71,13 +71,7 @@ def tiny_inside(kind: str = "llama", attention: str = "sdpa", seed: int = 0, sha
 
 @torch.no_grad()
 def _randomise(model: Any, seed: int, inputs: dict[str, Tensor]) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim > 1:
-            parameter.copy_(noise * 0.25)
-        else:
-            parameter.copy_(noise * 0.1 + (1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0))
+    randomise(model, seed)
     model.eval()
     for layer in model.model.language_model.layers:
         attention = layer.self_attn
