@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tokprune
-from tokprune.adapters.compat import encodes_before_expanding
+from tokprune.adapters.upstream import encodes_before_expanding
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.testing.tiny_embed import IMAGE, PAD, pixels, prompts, tiny_llava
 

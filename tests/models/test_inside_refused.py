@@ -10,9 +10,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 import tokprune
 from tokprune import AdapterError, InvalidValueError, UnsupportedCallError
-from tokprune.adapters.compat import encodes_before_expanding
 from tokprune.adapters.inside.cut import InsideCut
 from tokprune.adapters.inside.family import DecoderFamily
+from tokprune.adapters.upstream import encodes_before_expanding
 from tokprune.testing.tiny_inside import IMAGE, prompts, shaped, tiny_inside
 
 from .inside import Inside, built, generate, logits, pruned

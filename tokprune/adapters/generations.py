@@ -46,14 +46,6 @@ class Generations:
         self._known = WeakKeyDictionary()
 
 
-def cache_of(output: Any) -> Any:
-    """The cache in what a decoder gives, by name or in a tuple; None if there is none."""
-    found = getattr(output, "past_key_values", None)
-    if found is None and isinstance(output, tuple):
-        found = next((value for value in output if hasattr(value, "get_seq_length")), None)
-    return found
-
-
 def filled(cache: Any) -> bool:
     """Whether a cache holds anything of earlier steps."""
     return cache is not None and int(cache.get_seq_length()) > 0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from tokprune.adapters.compat import recomputes_hooks
+from tokprune.adapters.upstream import recomputes_hooks
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
 

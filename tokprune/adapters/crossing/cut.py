@@ -23,13 +23,14 @@ from tokprune.adapters.crossing.encodings import Encoded, encoder_sources, note_
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.refusals import Refusals
 from tokprune.adapters.crossing.textvotes import Readers
-from tokprune.adapters.generations import Generations, cache_of, filled
+from tokprune.adapters.generations import Generations, filled
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import named_arguments
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.upstream import cache_in, cache_of
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.keep import keep_count
@@ -97,7 +98,7 @@ class CrossCut(Attached):
         if call is None or call.readers is not None:  # else the encoder's call, which came before
             call = Reading()
             enter_call(self, call)
-        cache = arguments.get("past_key_values")
+        cache = cache_in(arguments)
         if filled(cache):
             call.columns = self.generations.recall(cache)
             call.done = call.columns is not None

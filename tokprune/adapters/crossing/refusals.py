@@ -13,6 +13,7 @@ from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.generations import is_static
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.refusals import STEPS_BACK
+from tokprune.adapters.upstream import cache_in
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut
 
@@ -38,7 +39,7 @@ class Refusals:
         if options is not None:
             refuse_options(self.family, options)
             _check_generation(options)
-        if is_static(arguments.get("past_key_values")):
+        if is_static(cache_in(arguments)):
             raise UnsupportedCallError(_STATIC)
         if self.cut.keep is None or not self.cut.reduction.removes:
             fused = [name for name in map(_implementation, self.shortened) if "flash" in name or "flex" in name]

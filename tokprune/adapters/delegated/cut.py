@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from tokprune.adapters.attached import Attached
 from tokprune.adapters.calls import Call, current_call, during_call, enter_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.compat import shift_length_limits
 from tokprune.adapters.delegated.family import DelegatedFamily
 from tokprune.adapters.delegated.prompt import PromptShortener
 from tokprune.adapters.entrance import Entrance
@@ -28,6 +27,7 @@ from tokprune.adapters.outercall import named_arguments, put_prompt_back, refuse
 from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
 from tokprune.adapters.refusals import refuse_after
 from tokprune.adapters.sources import chosen_sources
+from tokprune.adapters.upstream import cache_in, shift_length_limits
 from tokprune.interfaces import Cut, Observed
 
 
@@ -120,7 +120,7 @@ class DelegatedCut(Attached):
             return None
         if not call.done:
             return args, self._shorten(call, kwargs, generating=False)
-        if call.gapped and kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
+        if call.gapped and kwargs.get("attention_mask") is None and cache_in(kwargs) is None:
             # Without a mask, positions with gaps are read as several sequences packed into one.
             ones = torch.ones(
                 kwargs["inputs_embeds"].shape[:2], dtype=torch.long, device=kwargs["inputs_embeds"].device

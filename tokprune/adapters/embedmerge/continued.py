@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tokprune.adapters.embedmerge.call import ImageCall
-from tokprune.adapters.generations import Generations, cache_of
+from tokprune.adapters.generations import Generations
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.upstream import cache_in, cache_of
 from tokprune.errors import UnsupportedCallError
 
 
@@ -57,7 +58,7 @@ class Continuations:
         Raises:
             UnsupportedCallError: it goes on from positions that the model would not find.
         """
-        cache = arguments.get("past_key_values")
+        cache = cache_in(arguments)
         if not self._known.knows(cache):
             return None
         prompt: Shortened = self._known.recall(cache)
@@ -80,7 +81,7 @@ def masked_anew(prompt: Shortened, arguments: dict[str, Any]) -> dict[str, Any]:
     given = arguments.get("inputs_embeds") if given is None else given
     if not isinstance(mask, Tensor) or mask.dim() != 2 or given is None:
         return arguments
-    total = arguments["past_key_values"].get_seq_length() + given.shape[1]
+    total = cache_in(arguments).get_seq_length() + given.shape[1]
     if mask.shape[1] == total:
         return arguments
     if mask.shape[1] != total + prompt.dropped:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tokprune.adapters.attached import Attached
 from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.compat import inferred_mask, mixes_up_images, shift_length_limits
 from tokprune.adapters.embedmerge.call import ImageCall
 from tokprune.adapters.embedmerge.continued import Continuations, masked_anew, whole_prompt_shortened
 from tokprune.adapters.embedmerge.family import EmbedFamily
@@ -30,6 +29,7 @@ from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
 from tokprune.adapters.sources import chosen_sources
+from tokprune.adapters.upstream import cache_in, inferred_mask, mixes_up_images, shift_length_limits
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 
@@ -180,7 +180,7 @@ class EmbedMergeCut(Attached):
         call: ImageCall | None = current_call(self)
         if call is None or not call.gapped:
             return None
-        if kwargs.get("attention_mask") is not None or kwargs.get("past_key_values") is not None:
+        if kwargs.get("attention_mask") is not None or cache_in(kwargs) is not None:
             return None
         # Without a mask, positions with gaps are read as several sequences packed into one.
         return args, {**kwargs, "attention_mask": torch.ones_like(kwargs["input_ids"])}

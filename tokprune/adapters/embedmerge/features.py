@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokprune.adapters.compat import deepstack, with_deepstack
+from tokprune.adapters.upstream import deepstack, with_deepstack
 from tokprune.functional import kept_index
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.compat import marks_images
 from tokprune.adapters.embedmerge.call import ImageCall
 from tokprune.adapters.embedmerge.elections import Group, elect
 from tokprune.adapters.embedmerge.family import EmbedFamily
@@ -19,6 +18,7 @@ from tokprune.adapters.grouped import by_image, observed_in_groups
 from tokprune.adapters.loss import IGNORED
 from tokprune.adapters.positions import compact, sequence_positions
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.upstream import marks_images
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.outercall import refuse_precomputed
 from tokprune.adapters.refusals import refuse_after
+from tokprune.adapters.upstream import cache_in
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
 
@@ -33,7 +34,7 @@ def refuse_call(family: EmbedFamily, cut: Cut, arguments: Mapping[str, Any], mod
             "images came with inputs_embeds and without input_ids, so nobody knows which tokens of the prompt are "
             "theirs; pass input_ids, or call handle.remove() first"
         )
-    cache = arguments.get("past_key_values")
+    cache = cache_in(arguments)
     if cache is not None and cache.get_seq_length() > 0:
         raise UnsupportedCallError(
             "images came with a cache that has tokens in it already (past_key_values), so the prompt is not whole; "

@@ -11,6 +11,7 @@ from tokprune.adapters.calls import current_call
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.inside.call import Continuation
 from tokprune.adapters.inside.shorter import Shorter
+from tokprune.adapters.upstream import cache_in
 
 
 class Behind:
@@ -73,7 +74,7 @@ class Behind:
 def _continued(shorter: Shorter, states: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
     """What a layer is given instead, where a call goes on from a cache that was cut."""
     # The first layer has already put the new tokens into its part of the cache.
-    total = kwargs["past_key_values"].get_seq_length()
+    total = cache_in(kwargs).get_seq_length()
     return {**kwargs, "attention_mask": shorter.later_mask(kwargs.get("attention_mask"), states.shape[1], total)}
 
 

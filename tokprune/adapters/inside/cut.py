@@ -36,6 +36,7 @@ from tokprune.adapters.inside.refusals import (
 from tokprune.adapters.inside.voting import Voting
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import Options, encoded_before, named_arguments
+from tokprune.adapters.upstream import cache_in
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 
@@ -94,7 +95,7 @@ class InsideCut(Attached):
 
     def _begin(self, core: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         arguments = named_arguments(core.forward, args, kwargs)
-        cache = arguments.get("past_key_values")
+        cache = cache_in(arguments)
         if not self._shows_images(arguments):
             if cache is not None:
                 self._continue(cache)
@@ -153,7 +154,7 @@ class InsideCut(Attached):
 
     def _shorten(self, call: Prompt, states: Tensor, kwargs: dict[str, Any]) -> Tensor:
         states, observed = self.election.hold(call, states)
-        cache = kwargs.get("past_key_values")
+        cache = cache_in(kwargs)
         if call.shorter is not None and cache is not None:
             self.generations.remember(cache, call.shorter)
         self.done(observed)

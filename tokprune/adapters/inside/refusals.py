@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tokprune.adapters.compat import encodes_before_expanding, grows_freely, rotation_of
 from tokprune.adapters.inside.family import DecoderFamily
 from tokprune.adapters.inside.layout import Group, unfit
 from tokprune.adapters.inside.shorter import Shorter
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.refusals import STEPS_BACK, refuse_recomputing
+from tokprune.adapters.upstream import cache_in, encodes_before_expanding, grows_freely, rotation_of
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -101,7 +101,7 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
         raise UnsupportedCallError(
             "an attention mask of one's own does not say which tokens are padding; give attention_mask [batch sequence]"
         )
-    cache = arguments.get("past_key_values")
+    cache = cache_in(arguments)
     if cache is None:
         return
     if not grows_freely(cache):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.calls import current_call
-from tokprune.adapters.compat import rotated
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.inside.call import Prompt
 from tokprune.adapters.inside.family import DecoderFamily
 from tokprune.adapters.inside.layout import Looks
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.upstream import rotated
 from tokprune.errors import UnsupportedCallError
 
 

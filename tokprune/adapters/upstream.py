@@ -1,4 +1,4 @@
-"""What differs between the supported releases of transformers, in one place."""
+"""The names of transformers that tokprune relies on, and what differs between its supported releases, in one place."""
 
 from __future__ import annotations
 
@@ -10,6 +10,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+CACHE_NAMES = ("cache", "past_key_values")
+"""What the cache of keys and values is called in arguments and outputs: since 5.24, and before."""
+
+
+def cache_in(arguments: Mapping[str, Any]) -> Any:
+    """The cache of keys and values in the arguments of a call, under whichever name it came; None if there is none."""
+    return next((found for name in CACHE_NAMES if (found := arguments.get(name)) is not None), None)
+
+
+def cache_of(output: Any) -> Any:
+    """The cache in what a decoder returned, by name or in a tuple; None if there is none."""
+    found = next((found for name in CACHE_NAMES if (found := getattr(output, name, None)) is not None), None)
+    if found is None and isinstance(output, tuple):
+        found = next((value for value in output if hasattr(value, "get_seq_length")), None)
+    return found
 
 
 def shift_length_limits(kwargs: dict[str, Any], model_config: Any, dropped: int) -> dict[str, Any]:
