@@ -28,12 +28,13 @@ COMMA := ,
 PLUGIN_NAMES := $(subst $(SPACE),$(COMMA),$(patsubst plugins/tokprune-%/,%,$(PLUGINS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plugins test-old lint docs pages clean
+.PHONY: help demo test test-all test-plugins test-old lint docs pages clean
 
 help:
 	@echo "make demo    prune the bundled model with every scorer, at 1/2, 1/4 and 1/8, and print the table"
-	@echo "make test    run all tests, those of the plugins too"
-	@echo "make test-plugins  the tests of the plugins, installed as users install them"
+	@echo "make test    run the tests, those of the plugins too, except the slow ones"
+	@echo "make test-all  run the slow tests as well"
+	@echo "make test-plugins  all tests of the plugins, installed as users install them"
 	@echo "make test-old  the tests of pruned models against an older transformers ($(OLD_TRANSFORMERS))"
 	@echo "make lint    formatting, types, and who may import whom"
 	@echo "make docs    build the documentation into site/"
@@ -59,8 +60,11 @@ demo: $(STAMPS)/package
 	OMP_NUM_THREADS=$(DEMO_THREADS) $(BIN)/tokprune bench blip2-shapes --keep 1/2 --keep 1/4 --keep 1/8 --n $(DEMO_QUESTIONS) --out $(DEMO_OUT)
 	@$(BIN)/python docs/scripts/summary.py $(DEMO_OUT)
 
-test: $(STAMPS)/test test-plugins
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist=worksteal
+# Whatever a target sets here also holds for the plugins' tests that it runs first.
+test: TIER := -m "not slow"
+
+test test-all: $(STAMPS)/test test-plugins
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TIER) -n $(TEST_WORKERS) --dist=worksteal
 
 # A folder of their own, so that the other tests are about tokprune alone; not editable, so that only what is in the
 # wheels can be found, and only through the entry points.
@@ -71,7 +75,7 @@ $(INSTALLED)/stamp: $(wildcard plugins/*/pyproject.toml plugins/*/tokprune_*/*) 
 
 test-plugins: $(INSTALLED)/stamp
 	PYTHONPATH=$(INSTALLED) TOKPRUNE_PLUGINS=$(PLUGIN_NAMES) TOKPRUNE_STRICT_PLUGINS=1 OMP_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist=worksteal $(PLUGINS)
+	  $(BIN)/python -m pytest $(TIER) -n $(TEST_WORKERS) --dist=worksteal $(PLUGINS)
 
 # transformers does not bring torch along, so a folder in front of the environment's own packages is enough.
 $(OLD)/transformers/__init__.py:
