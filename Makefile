@@ -31,7 +31,7 @@ PLUGIN_NAMES := $(subst $(SPACE),$(COMMA),$(patsubst plugins/tokprune-%/,%,$(PLU
 .PHONY: help demo test test-all test-plugins test-old lint docs pages clean
 
 help:
-	@echo "make demo    prune the bundled model with every scorer, at 1/2, 1/4 and 1/8, and print the table"
+	@echo "make demo    prune the bundled model with every scorer, at 1/2, 1/4 and 1/8, and print a table"
 	@echo "make test    run the tests, those of the plugins too, except the slow ones"
 	@echo "make test-all  run the slow tests as well"
 	@echo "make test-plugins  all tests of the plugins, installed as users install them"
@@ -49,7 +49,7 @@ $(BIN)/python:
 
 # One stamp per set of dependencies: the package alone, and each extra.
 $(STAMPS)/package: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m pip install -e . # not --quiet: it fetches torch, which takes minutes
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/%: pyproject.toml $(STAMPS)/package

@@ -25,6 +25,10 @@ SHOWN = [
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 
+def options_of(command: str) -> set[str]:
+    return {flag for p in COMMANDS[command].params for flag in (*p.opts, *p.secondary_opts)}
+
+
 @pytest.mark.parametrize(("where", "line"), SHOWN)
 def test_command_exists(where: str, line: str) -> None:
     program, *rest = shlex.split(line, comments=True)
@@ -32,8 +36,7 @@ def test_command_exists(where: str, line: str) -> None:
         makefile = (places.ROOT / "Makefile").read_text(encoding="utf-8")
         assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in rest), where
     elif program == "tokprune":
-        known = {flag for p in COMMANDS[rest[0]].params for flag in (*p.opts, *p.secondary_opts)}
-        assert {word for word in rest if word.startswith("--")} <= known, where
+        assert {word for word in rest if word.startswith("--")} <= options_of(rest[0]), where
     else:
         assert program in ("pip", "python", "git"), f"{where}: {program}"
 

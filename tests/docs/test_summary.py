@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from . import places
+from .test_commands import options_of
 
 
 @pytest.fixture
@@ -67,6 +68,21 @@ def test_positions_are_told_apart(summary: ModuleType) -> None:
 def test_rows_are_read_from_the_folder_of_a_benchmark(summary: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS) + "\n")
     assert summary.read_rows(tmp_path) == ROWS
+
+
+def test_what_the_demo_prints_last_suits_a_terminal(
+    summary: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    summary.main(places.DOCS / "results" / "demo")
+    shown = capsys.readouterr().out
+    assert "|" not in shown  # no Markdown
+    assert re.search(r"random, mean of 3 +85\.7 \(84\.3-86\.9\) ", shown)
+    assert (picture := re.search(r"The picture: (.*)", shown))
+    assert Path(picture[1]).is_file()
+    program, command, *options = summary.NEXT.split()
+    assert program == ".venv/bin/tokprune"
+    assert {word for word in options if word.startswith("--")} <= options_of(command)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/concepts.md"])
