@@ -1,10 +1,14 @@
 """Calls of a BLIP-2 that look alike for decoder-only and encoder-decoder language models."""
 
 import torch
+from transformers import GenerationMixin
 
+from tokprune.adapters.upstream import cache_argument
 from tokprune.testing.tiny_blip2 import BOS
 
 NEW = 5
+CACHE = cache_argument(GenerationMixin.prepare_inputs_for_generation)
+"""What the installed transformers calls the cache of keys and values."""
 MODES = {
     "greedy": {"do_sample": False},
     "beams": {"do_sample": False, "num_beams": 3},

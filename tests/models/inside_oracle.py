@@ -4,6 +4,7 @@ import contextlib
 
 import torch
 
+from tokprune.adapters.upstream import cache_in
 from tokprune.testing.tiny_inside import IMAGE
 
 
@@ -27,7 +28,7 @@ class _Hiding:
         self.layer, self.hidden, self.original = layer, hidden, type(layer).forward
 
     def __call__(self, states, attention_mask=None, **options):
-        cache, (rows, queries) = options.get("past_key_values"), states.shape[:2]
+        cache, (rows, queries) = cache_in(options), states.shape[:2]
         past = 0 if cache is None else cache.get_seq_length(self.layer.self_attn.layer_idx)
         own = torch.arange(past, past + queries)
         if attention_mask is None:

@@ -11,6 +11,7 @@ import torch
 from transformers import DynamicCache
 
 import tokprune
+from tokprune.adapters.upstream import cache_of
 from tokprune.errors import UnsupportedCallError
 from tokprune.functional import merge_tokens
 from tokprune.testing import tiny_idefics, tiny_mllama
@@ -22,6 +23,7 @@ from tokprune.testing.tiny_crossattention import (
     tiny_vision_encoder_decoder,
 )
 
+from .calls import CACHE
 from .crossattention import INPUTS, tiny
 from .families.crossattention import BERT, CAPTIONS, GPT2, TROCR, WHISPER, shrunk
 from .families.family import some_kept
@@ -155,14 +157,17 @@ def test_steps_with_a_cache_go_on_from_what_stayed(name, options):
             for key, value in whole.items()
         }
         cache = DynamicCache(**config) if config else None
-        begun = model(**first, past_key_values=cache, use_cache=True)
+        begun = model(**first, **{CACHE: cache}, use_cache=True)
         handle.report = None
-        rest = {ids: inputs[ids][:, 4:], "past_key_values": begun.past_key_values}
+        rest = {ids: inputs[ids][:, 4:], CACHE: cache_of(begun)}
         for key in ("cross_attention_mask", "image_attention_mask"):
             if key in whole:
                 rest[key] = whole[key] if name == "mllama" else whole[key][:, 4:]  # it cuts its rows out itself
         if name == "idefics":
-            rest["image_encoder_embeddings"] = begun.image_hidden_states
+            newer = hasattr(begun, "image_outputs")
+            rest["image_encoder_embeddings"] = (
+                begun.image_outputs.last_hidden_state if newer else begun.image_hidden_states
+            )
         elif name != "mllama":
             rest["encoder_outputs"] = (begun.encoder_last_hidden_state,)
         found = model(**rest).logits
@@ -174,11 +179,11 @@ def test_layers_behind_the_cut_cache_less_and_nothing_is_remembered_for_longer()
     model = tiny("mllama")
     with torch.no_grad(), tokprune.apply(model, scorer="first", keep=4, after=1) as handle:
         output = model.generate(**tiny_mllama.prompts(), max_new_tokens=3, return_dict_in_generate=True)
-        lengths = [output.past_key_values.layers[layer].keys.shape[2] for layer in tiny_mllama.CROSSING]
+        lengths = [cache_of(output).layers[layer].keys.shape[2] for layer in tiny_mllama.CROSSING]
         assert lengths == [17, 5, 5]
         known = handle._attachment.generations._known
         assert len(known) == 1
-        gone = weakref.ref(output.past_key_values)
+        gone = weakref.ref(cache_of(output))
         del output
         gc.collect()
         assert gone() is None
@@ -206,13 +211,13 @@ def test_images_may_come_after_text_alone(options):
     def answered():
         """Text alone, and behind it a prompt with an image."""
         with torch.no_grad():
-            cache = model(input_ids=text, past_key_values=DynamicCache(config=model.config.text_config)).past_key_values
+            cache = cache_of(model(input_ids=text, **{CACHE: DynamicCache(config=model.config.text_config)}))
             unseen = torch.zeros(2, 2, 1, 1, dtype=torch.long)
             mask = {
                 "attention_mask": torch.ones(2, 8, dtype=torch.long),
                 "cross_attention_mask": torch.cat([unseen, inputs["cross_attention_mask"]], dim=1),
             }
-            return model(**{**inputs, **mask}, past_key_values=cache).logits
+            return model(**{**inputs, **mask}, **{CACHE: cache}).logits
 
     before = answered()
     with tokprune.apply(model, keep=4, **options) as handle:

@@ -7,9 +7,11 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 import tokprune
+from tokprune.adapters.upstream import cache_of
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.testing.tiny_crossattention import pictures, sounds
 
+from .calls import CACHE
 from .crossattention import INPUTS, tiny
 from .keeping import keeping
 from .traces import traces
@@ -72,7 +74,7 @@ def test_a_generation_configuration_is_looked_at_too():
 def test_mllama_has_no_static_cache_at_all():
     model = tiny("mllama")
     cache = StaticCache(config=model.config.text_config, max_cache_len=32)
-    refused(model, lambda model: model(**INPUTS["mllama"](), past_key_values=cache), "static cache")
+    refused(model, lambda model: model(**INPUTS["mllama"](), **{CACHE: cache}), "static cache")
 
 
 @pytest.mark.parametrize("name", ["whisper", "pair"])
@@ -134,8 +136,8 @@ def test_a_mask_of_the_text_in_a_shape_that_says_nothing():
 def test_a_cache_that_was_filled_before():
     model, inputs = tiny("mllama"), INPUTS["mllama"]()
     with torch.no_grad():
-        earlier = model(**inputs, past_key_values=DynamicCache(config=model.config.text_config))
-        step = {"input_ids": torch.tensor([[3], [4]]), "past_key_values": earlier.past_key_values}
+        earlier = model(**inputs, **{CACHE: DynamicCache(config=model.config.text_config)})
+        step = {"input_ids": torch.tensor([[3], [4]]), CACHE: cache_of(earlier)}
         seen = inputs["cross_attention_mask"]
         step["cross_attention_mask"] = torch.cat([seen, seen[:, -1:]], dim=1)
         with tokprune.apply(model, scorer="first", keep=2), pytest.raises(UnsupportedCallError, match="filled before"):
@@ -146,11 +148,11 @@ def test_a_cache_that_was_filled_before():
 def test_new_images_in_the_middle_of_a_generation(options):
     model, inputs = tiny("mllama"), INPUTS["mllama"]()
     with torch.no_grad(), tokprune.apply(model, scorer="first", keep=2, **options):
-        cache = model(**inputs).past_key_values
+        cache = cache_of(model(**inputs))
         inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones(2, 6, dtype=torch.long)], dim=1)
         inputs["cross_attention_mask"] = inputs["cross_attention_mask"].repeat(1, 2, 1, 1)
         with pytest.raises(UnsupportedCallError, match="new images"):
-            model(**inputs, past_key_values=cache)
+            model(**inputs, **{CACHE: cache})
 
 
 @pytest.mark.parametrize("after", [3, 5, [1, 2], "every", 1.0])

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import tokprune
-from tokprune.adapters.upstream import encodes_before_expanding
+from tokprune.adapters.upstream import CACHE_NAMES, cache_of, encodes_before_expanding
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.testing.tiny_embed import IMAGE, PAD, pixels, prompts, tiny_llava
 
+from .calls import CACHE
 from .embed_oracle import flat_features, flat_kept, gather, hand_fed, oracle_logits, oracle_new_tokens, stays
 from .families.family import assert_same, some_kept
 from .keeping import keeping
@@ -324,12 +325,16 @@ def test_embeddings_without_ids_are_refused(model):
         logits(model, {**fed, "pixel_values": inputs["pixel_values"]})
 
 
-def test_a_cache_with_tokens_in_it_is_refused(model):
+@pytest.mark.parametrize("name", CACHE_NAMES)
+def test_a_cache_with_tokens_in_it_is_refused(model, name):
     inputs, _ = batch("one image each")
     with torch.no_grad():
-        cache = model(**inputs, use_cache=True).past_key_values
-    with tokprune.apply(model, scorer="l2-norm", keep=3), pytest.raises(UnsupportedCallError, match="past_key_values"):
-        logits(model, inputs, past_key_values=cache)
+        cache = cache_of(model(**inputs, use_cache=True))
+    with (
+        tokprune.apply(model, scorer="l2-norm", keep=3),
+        pytest.raises(UnsupportedCallError, match="tokens in it already"),
+    ):
+        logits(model, inputs, **{name: cache})
 
 
 @pytest.mark.parametrize("rows", [[[15], [17]], [[16], [15]], [[16], []], [[16, 16], [16]], [[8, 16], [8]]])
@@ -349,23 +354,23 @@ def test_calls_go_on_with_the_cache_of_a_shortened_prompt(model):
         expected = model(**again).logits[:, -1]
         for place, start in ((slice(2), 0), (slice(1, 2), 13)):  # the mask of the whole prompt; of what the cache holds
             some = {name: value[place] for name, value in inputs.items()}
-            cache = model(**some, use_cache=True).past_key_values
-            found = model(input_ids=word[place], past_key_values=cache, attention_mask=mask[place, start:])
+            cache = cache_of(model(**some, use_cache=True))
+            found = model(input_ids=word[place], **{CACHE: cache}, attention_mask=mask[place, start:])
             assert torch.allclose(found.logits[:, -1], expected[place], atol=1e-4)
         first = generate(model, inputs, do_sample=False, max_new_tokens=2, return_dict_in_generate=True)
         ids, ones = torch.cat([first.sequences, word], dim=1), torch.ones(2, 3, dtype=torch.long)
         more = {"input_ids": ids, "attention_mask": torch.cat([inputs["attention_mask"], ones], dim=1)}
         words = generate(model, {**inputs, **more}, do_sample=False)
-        assert torch.equal(generate(model, {**more, "past_key_values": first.past_key_values}, do_sample=False), words)
-        cache = model(**inputs, use_cache=True).past_key_values
+        assert torch.equal(generate(model, {**more, CACHE: cache_of(first)}, do_sample=False), words)
+        cache = cache_of(model(**inputs, use_cache=True))
         with pytest.raises(UnsupportedCallError, match="attention_mask"):
-            model(input_ids=word, past_key_values=cache, attention_mask=mask[:, 1:])
+            model(input_ids=word, **{CACHE: cache}, attention_mask=mask[:, 1:])
         with pytest.raises(UnsupportedCallError, match="do not begin with it"):
-            generate(model, {**longer, "input_ids": longer["input_ids"].flip(1), "past_key_values": cache})
+            generate(model, {**longer, "input_ids": longer["input_ids"].flip(1), CACHE: cache})
     with tokprune.apply(model, scorer="l2-norm", keep=3, positions="preserve"), torch.no_grad():
-        cache = model(**inputs, use_cache=True).past_key_values
+        cache = cache_of(model(**inputs, use_cache=True))
         with pytest.raises(UnsupportedCallError, match="position_ids"):
-            model(input_ids=word, past_key_values=cache)
+            model(input_ids=word, **{CACHE: cache})
 
 
 def test_beams_over_several_images_in_a_row(model):

@@ -7,10 +7,12 @@ import torch
 
 import tokprune
 from tokprune import InvalidValueError
+from tokprune.adapters.upstream import cache_of
 from tokprune.testing import check_adapter
 from tokprune.testing.tiny_inside import DEPTH, IMAGE, LANGUAGE_MODELS, TOKENS, prompts, shaped
 
 from . import inside_oracle as oracle
+from .calls import CACHE
 from .families.family import GENERATE, assert_same, some_kept
 from .inside import Inside, built, generate, logits, pruned
 from .keeping import keeping
@@ -117,7 +119,7 @@ def test_layers_and_cache_behind_the_cut_are_shorter():
     ]
     with pruned(model, keep=4), torch.no_grad():
         output = model.generate(**inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
-        cache = output.past_key_values
+        cache = cache_of(output)
     for hook in hooks:
         hook.remove()
     assert lengths == [25, 25, 13, 13] + [1] * 4 * 2
@@ -261,12 +263,10 @@ def test_a_conversation_goes_on_from_a_cut_cache():
 
     def two_turns():
         with torch.no_grad():
-            cache = model(**inputs).past_key_values
-            first = model(input_ids=more, attention_mask=mask, past_key_values=cache).logits
+            cache = cache_of(model(**inputs))
+            first = model(input_ids=more, attention_mask=mask, **{CACHE: cache}).logits
             again = torch.cat([mask, torch.ones_like(more[:, :1])], dim=1)
-            return torch.cat(
-                [first, model(input_ids=more[:, :1], attention_mask=again, past_key_values=cache).logits], 1
-            )
+            return torch.cat([first, model(input_ids=more[:, :1], attention_mask=again, **{CACHE: cache}).logits], 1)
 
     with pruned(model, **keeping(kept)):
         found = two_turns()

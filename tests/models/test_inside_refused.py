@@ -12,9 +12,10 @@ import tokprune
 from tokprune import AdapterError, InvalidValueError, UnsupportedCallError
 from tokprune.adapters.inside.cut import InsideCut
 from tokprune.adapters.inside.family import DecoderFamily
-from tokprune.adapters.upstream import encodes_before_expanding
+from tokprune.adapters.upstream import cache_of, encodes_before_expanding
 from tokprune.testing.tiny_inside import IMAGE, prompts, shaped, tiny_inside
 
+from .calls import CACHE
 from .inside import Inside, built, generate, logits, pruned
 from .test_adapter_errors import NeedsGrid
 from .traces import traces
@@ -92,9 +93,9 @@ def test_a_language_model_is_refused_before_anything_changes(case):
         tokprune.apply(model, scorer="l2-norm", keep=4).remove()  # in front of the language model it is no matter
 
 
-def cache_of(model, text):
+def begun(model, text):
     with torch.no_grad():
-        return model(input_ids=text).past_key_values
+        return cache_of(model(input_ids=text))
 
 
 CALLS = {
@@ -109,13 +110,11 @@ CALLS = {
     "prompt in pieces": (lambda m, i: generate(m, i, prefill_chunk_size=4), "prefill_chunk_size=4"),
     "dola": (lambda m, i: generate(m, i, dola_layers="low"), "dola_layers='low'"),
     "a static cache given": (
-        lambda m, i: m(
-            **i, past_key_values=transformers.StaticCache(config=m.config.get_text_config(), max_cache_len=64)
-        ),
-        "past_key_values is a StaticCache that does not just grow",
+        lambda m, i: m(**i, **{CACHE: transformers.StaticCache(config=m.config.get_text_config(), max_cache_len=64)}),
+        "the given cache .* is a StaticCache that does not just grow",
     ),
     "a cache that is begun": (
-        lambda m, i: m(**i, past_key_values=cache_of(m, i["input_ids"][:, -3:])),
+        lambda m, i: m(**i, **{CACHE: begun(m, i["input_ids"][:, -3:])}),
         "images in a call that goes on from a cache",
     ),
     "a mask of one's own": (
@@ -153,13 +152,13 @@ def goes_on(model, inputs, cache):
     rows = inputs["input_ids"].shape[0]
     mask = torch.cat([inputs["attention_mask"], torch.ones(rows, 1, dtype=torch.long)], dim=1)
     with torch.no_grad():
-        return model(input_ids=torch.full((rows, 1), 11), attention_mask=mask, past_key_values=cache)
+        return model(input_ids=torch.full((rows, 1), 11), attention_mask=mask, **{CACHE: cache})
 
 
 def test_a_cache_that_was_changed_is_refused():
     model, inputs = built(), prompts()
     with pruned(model, keep=4), torch.no_grad():
-        cache = model(**inputs).past_key_values
+        cache = cache_of(model(**inputs))
         twin = copy.deepcopy(cache)
         with pytest.raises(UnsupportedCallError, match="25 tokens in front of the cut and 13 behind it, where 0 fewer"):
             goes_on(model, inputs, twin)
@@ -167,8 +166,8 @@ def test_a_cache_that_was_changed_is_refused():
         cache.crop(-2)
         with pytest.raises(UnsupportedCallError, match="tokens were taken back"):
             goes_on(model, inputs, cache)
-        behind = model(**inputs).past_key_values.layers[2]
-        other = model(**inputs).past_key_values
+        behind = cache_of(model(**inputs)).layers[2]
+        other = cache_of(model(**inputs))
         other.layers[2].keys, other.layers[2].values = behind.keys[:, :, 1:], behind.values[:, :, 1:]
         with pytest.raises(
             UnsupportedCallError, match="25 tokens in front of the cut and 12 behind it, where 12 fewer"
@@ -182,11 +181,11 @@ def test_a_cache_that_was_emptied_begins_anew():
     expected = logits(model, text)
     with pruned(model, keep=4), torch.no_grad():
         cache = transformers.DynamicCache(config=model.config.get_text_config())
-        model(**inputs, past_key_values=cache)
+        model(**inputs, **{CACHE: cache})
         for layer in cache.layers:
             layer.keys = layer.values = None
             layer.is_initialized = False
-        assert torch.equal(model(**text, past_key_values=cache).logits, expected)
+        assert torch.equal(model(**text, **{CACHE: cache}).logits, expected)
 
 
 @contextmanager

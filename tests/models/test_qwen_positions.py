@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.adapters.upstream import cache_of
 from tokprune.errors import UnsupportedCallError
 from tokprune.testing.tiny_qwen import BOS, IMAGE, prompts
 
+from .calls import CACHE
 from .families.family import assert_same, some_kept
 from .keeping import keeping
 from .qwen_models import BUILDS, lend
@@ -195,7 +197,7 @@ def test_calls_with_the_cache_of_a_pruned_one_go_on_from_its_positions(model):
         found = []
         for _ in expected:
             found.append(output.logits[:, -1].argmax(-1, keepdim=True))
-            output = model(input_ids=found[-1], past_key_values=output.past_key_values, use_cache=True)
+            output = model(input_ids=found[-1], **{CACHE: cache_of(output)}, use_cache=True)
     assert [word.item() for word in found] == expected
 
 
@@ -258,7 +260,7 @@ def test_generate_goes_on_with_the_cache_of_a_pruned_one(model):
         first = with_cache(model, inputs, max_new_tokens=3)
         ids = torch.cat([first.sequences, more], dim=1)
         mask = torch.cat([inputs["attention_mask"], torch.ones(2, 6, dtype=torch.long)], dim=1)
-        given = {"input_ids": ids, "attention_mask": mask, "past_key_values": first.past_key_values}
+        given = {"input_ids": ids, "attention_mask": mask, CACHE: cache_of(first)}
         found = with_cache(model, given, max_length=ids.shape[1] + 4).sequences
         # The same in one go: the prompt with all that came after it.
         types = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 6))
@@ -266,7 +268,7 @@ def test_generate_goes_on_with_the_cache_of_a_pruned_one(model):
         expected = with_cache(model, whole, max_new_tokens=4).sequences
         assert torch.equal(found, expected)
         other = with_cache(model, inputs, max_new_tokens=3)
-        wrong = {**given, "input_ids": ids.flip(1), "past_key_values": other.past_key_values}
+        wrong = {**given, "input_ids": ids.flip(1), CACHE: cache_of(other)}
         with pytest.raises(UnsupportedCallError, match="do not begin with it"):
             with_cache(model, wrong, max_new_tokens=4)
     assert torch.equal(found[:, : ids.shape[1]], ids)

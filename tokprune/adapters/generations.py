@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from tokprune.adapters.upstream import CACHE_IN_WORDS
 from tokprune.errors import UnsupportedCallError
 
 
@@ -34,8 +35,8 @@ class Generations:
         """
         if cache not in self._known:
             raise UnsupportedCallError(
-                "past_key_values were filled before the policy came, or by a copy of the model: which tokens stayed is "
-                "not known; begin again with the prompt, or call handle.remove() first"
+                f"{CACHE_IN_WORDS} was filled before the policy came, or by a copy of the model: which tokens stayed "
+                "is not known; begin again with the prompt, or call handle.remove() first"
             )
         return self._known[cache]
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 CACHE_NAMES = ("cache", "past_key_values")
 """What the cache of keys and values is called in arguments and outputs: since 5.24, and before."""
+CACHE_IN_WORDS = "the given cache (cache=, called past_key_values before transformers 5.24)"
+"""What messages call it, so that users of any release find it in their own code."""
 
 
 def cache_in(arguments: Mapping[str, Any]) -> Any:
@@ -20,9 +22,16 @@ def cache_in(arguments: Mapping[str, Any]) -> Any:
     return next((found for name in CACHE_NAMES if (found := arguments.get(name)) is not None), None)
 
 
+def cache_argument(method: Callable[..., Any]) -> str:
+    """What `method` calls the cache of keys and values; the newest name if it takes none by name."""
+    names = inspect.signature(method).parameters
+    return next((name for name in CACHE_NAMES if name in names), CACHE_NAMES[0])
+
+
 def cache_of(output: Any) -> Any:
     """The cache in what a decoder returned, by name or in a tuple; None if there is none."""
-    found = next((found for name in CACHE_NAMES if (found := getattr(output, name, None)) is not None), None)
+    # An output that has the newer name warns when it is asked for the older.
+    found = next((getattr(output, name) for name in CACHE_NAMES if hasattr(output, name)), None)
     if found is None and isinstance(output, tuple):
         found = next((value for value in output if hasattr(value, "get_seq_length")), None)
     return found

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.upstream import cache_argument, cache_in, cache_of
 from tokprune.bench.flops import Cost, deep, meter
 
 
@@ -25,6 +26,7 @@ class LanguageCosts:
     def __init__(self, model: Any, width: int) -> None:
         self._model = model
         self._width = width
+        self._cache = cache_argument(model.forward)
         self._two_parts = bool(getattr(model.config, "is_encoder_decoder", False))
         self._read = cache(self._count_read)
         self._write = cache(self._count_write)
@@ -63,7 +65,7 @@ class LanguageCosts:
         def run() -> Cost:
             inputs = self._inputs(prompt, before)
             cost = meter(lambda: self._model(**inputs), self._model)
-            return cost + Cost(cache=_numbers(inputs["past_key_values"]) if before else 0)
+            return cost + Cost(cache=_numbers(cache_in(inputs)) if before else 0)
 
         return deep(run, self._stack())
 
@@ -74,17 +76,17 @@ class LanguageCosts:
             given: dict[str, Any] = {"encoder_outputs": (self._embeddings(prompt),)}
             if before:
                 wrote = self._model(**given, decoder_input_ids=ids(before), use_cache=True)
-                given["past_key_values"] = wrote.past_key_values
+                given[self._cache] = cache_of(wrote)
             return {**given, "decoder_input_ids": ids(1)}
         # The first token comes out of the prefill, so the first run after it finds the prompt in the cache.
         seen = prompt + before - 1
         read = {"inputs_embeds": self._embeddings(seen), "attention_mask": _mask(seen), "logits_to_keep": 1}
-        past = self._model(**read, use_cache=True).past_key_values
+        past = cache_of(self._model(**read, use_cache=True))
         return {
             "input_ids": ids(1),
             "attention_mask": _mask(seen + 1),
             "logits_to_keep": 1,
-            "past_key_values": past,
+            self._cache: past,
         }
 
     def _embeddings(self, length: int) -> Tensor:

@@ -3,6 +3,7 @@
 from functools import partial
 
 import torch
+from transformers.models.idefics.modeling_idefics import IdeficsBaseModelOutputWithPast
 
 from tokprune.testing.tiny_idefics import LATENTS, prompts, tiny_idefics
 
@@ -23,7 +24,10 @@ def _fed_by_hand(argument, protected):
         if argument == "perceiver_embeddings":
             states = model.model.perceiver_resampler(states)
         stays = torch.nn.functional.pad(kept, (protected, 0), value=True)
-        return {**rest, argument: states[stays].view(*pixels.shape[:2], -1, states.shape[-1])}
+        # The resampler's latents come row by row, and image by image since 5.24.
+        joined = argument == "perceiver_embeddings" and hasattr(IdeficsBaseModelOutputWithPast, "image_outputs")
+        shape = (pixels.shape[:2].numel(),) if joined else pixels.shape[:2]
+        return {**rest, argument: states[stays].view(*shape, -1, states.shape[-1])}
 
     def oracle(model, inputs, kept):
         with torch.no_grad():

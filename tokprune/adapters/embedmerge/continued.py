@@ -12,7 +12,7 @@ from torch import Tensor
 from tokprune.adapters.embedmerge.call import ImageCall
 from tokprune.adapters.generations import Generations
 from tokprune.adapters.rows import Rows
-from tokprune.adapters.upstream import cache_in, cache_of
+from tokprune.adapters.upstream import CACHE_IN_WORDS, cache_in, cache_of
 from tokprune.errors import UnsupportedCallError
 
 
@@ -64,8 +64,8 @@ class Continuations:
         prompt: Shortened = self._known.recall(cache)
         if prompt.gapped and arguments.get("position_ids") is None:
             raise UnsupportedCallError(
-                "past_key_values hold a prompt whose tokens kept their positions, and the model would count on from "
-                "their number; pass position_ids, or use positions='compact'"
+                f"{CACHE_IN_WORDS} holds a prompt whose tokens kept their positions, and the model would count on "
+                "from their number; pass position_ids, or use positions='compact'"
             )
         return prompt
 
@@ -86,8 +86,9 @@ def masked_anew(prompt: Shortened, arguments: dict[str, Any]) -> dict[str, Any]:
         return arguments
     if mask.shape[1] != total + prompt.dropped:
         raise UnsupportedCallError(
-            f"past_key_values hold a prompt from which {prompt.dropped} tokens were dropped: expected attention_mask "
-            f"[row {total}], or [row {total + prompt.dropped}] as for the whole prompt, got {tuple(mask.shape)}"
+            f"{CACHE_IN_WORDS} holds a prompt from which {prompt.dropped} tokens were dropped: expected "
+            f"attention_mask [row {total}], or [row {total + prompt.dropped}] as for the whole prompt, got "
+            f"{tuple(mask.shape)}"
         )
     return {**arguments, "attention_mask": prompt.without(mask)}
 
@@ -102,8 +103,8 @@ def whole_prompt_shortened(prompt: Shortened, arguments: dict[str, Any]) -> dict
     known = prompt.input_ids
     if ids is None or ids.shape[0] != known.shape[0] or not torch.equal(ids[:, : known.shape[1]], known.to(ids.device)):
         raise UnsupportedCallError(
-            "past_key_values hold a prompt from which image tokens were dropped, and these input_ids do not begin with "
-            "it; pass the whole prompt with all that came after it, or begin again without the cache"
+            f"{CACHE_IN_WORDS} holds a prompt from which image tokens were dropped, and these input_ids do not begin "
+            "with it; pass the whole prompt with all that came after it, or begin again without the cache"
         )
     changed = dict(arguments)
     for name, value in arguments.items():

@@ -10,7 +10,7 @@ from torch import Tensor
 from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.outercall import refuse_precomputed
 from tokprune.adapters.refusals import refuse_after
-from tokprune.adapters.upstream import cache_in
+from tokprune.adapters.upstream import CACHE_IN_WORDS, cache_in
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
 
@@ -37,7 +37,7 @@ def refuse_call(family: EmbedFamily, cut: Cut, arguments: Mapping[str, Any], mod
     cache = cache_in(arguments)
     if cache is not None and cache.get_seq_length() > 0:
         raise UnsupportedCallError(
-            "images came with a cache that has tokens in it already (past_key_values), so the prompt is not whole; "
+            f"images came with tokens in it already in {CACHE_IN_WORDS}, so the prompt is not whole; "
             "pass the whole prompt without the cache, or call handle.remove() first"
         )
     mask = arguments.get("attention_mask")

@@ -19,7 +19,7 @@ class DecoderFamily:
         language_model: path of the language model, from the core.
         image_argument: name of the argument that carries the images.
         layers: path of its list of layers, from the language model. Each is given `attention_mask`, `position_ids`,
-            `position_embeddings` and `past_key_values`.
+            `position_embeddings` and the cache.
         norm: path of what reads the last layer, from the language model.
         attention: path of the attention in a layer; it has `head_dim` and `scaling`.
         query: path of what makes the queries, from the attention: all that happens before they are turned by their

@@ -12,7 +12,7 @@ from tokprune.adapters.inside.layout import Group, unfit
 from tokprune.adapters.inside.shorter import Shorter
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.refusals import STEPS_BACK, refuse_recomputing
-from tokprune.adapters.upstream import cache_in, encodes_before_expanding, grows_freely, rotation_of
+from tokprune.adapters.upstream import CACHE_IN_WORDS, cache_in, encodes_before_expanding, grows_freely, rotation_of
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -106,8 +106,8 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
         return
     if not grows_freely(cache):
         raise UnsupportedCallError(
-            f"past_key_values is a {type(cache).__name__} that does not just grow: behind the cut the cache is shorter "
-            "than in front of it, and only transformers' DynamicCache without windows allows that"
+            f"{CACHE_IN_WORDS} is a {type(cache).__name__} that does not just grow: behind the cut the cache is "
+            "shorter than in front of it, and only transformers' DynamicCache without windows allows that"
         )
     if cache.get_seq_length():
         raise UnsupportedCallError(
