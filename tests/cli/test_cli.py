@@ -42,7 +42,7 @@ def test_debug_lets_the_error_through(tokprune):
     [
         (["inspect", "blip2-shaps"], "did you mean 'blip2-shapes'"),
         (["inspect", "."], "cannot be loaded as a folder"),
-        (["inspect", "nobody/nothing"], "cannot be loaded as a hub id"),
+        (["inspect", "nobody/nothing"], "no such folder here, and the hub cannot be reached"),
         (["bench", "--data", "shapes-vq"], "did you mean 'shapes-vqa'"),
         (["bench", "--data", "none.jsonl"], "cannot read none.jsonl"),
         (["bench", "--keep", "half"], "expected a ratio"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,17 @@ from tokprune.errors import InvalidValueError
 
 DTYPES = ("float32", "bfloat16", "float16")
 
+_PATIENCE = 5.0
+"""Seconds that the hub may take to answer."""
+
 
 def load_checkpoint(
-    source: str | Path, *, device: str = "cpu", dtype: str = "float32", attention: str | None = None
+    source: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    attention: str | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[Any, Any]:
     """Model (in evaluation mode) and processor of a local folder or a hub id.
 
@@ -25,28 +34,25 @@ def load_checkpoint(
         device: Torch device.
         dtype: One of `DTYPES`; parts that a model keeps in float32 stay there.
         attention: Attention implementation; None for transformers' own choice.
+        trust_remote_code: Run the Python code that the folder or the hub id brings. It may do anything that you may.
 
     Raises:
         InvalidValueError: It cannot be loaded from there, or the device or dtype is not known.
     """
     if dtype not in DTYPES:
         raise InvalidValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    try:
-        with _quiet(Path(source).is_dir()):
-            AutoConfig.from_pretrained(source)  # fails at once where there is no model
-            processor = AutoProcessor.from_pretrained(source)
-            model = AutoModelForImageTextToText.from_pretrained(
-                source, dtype=getattr(torch, dtype), attn_implementation=attention
-            )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        place = "folder" if Path(source).is_dir() else "hub id (no such folder here)"
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise InvalidValueError(
-            f"model {str(source)!r}: cannot be loaded as a {place}: {reason}. Expected a folder or hub id with an "
-            "image-text-to-text model and its processor"
-        ) from error
+    load_config(source, trust_remote_code=trust_remote_code)  # fails at once where there is no model
+    with _loading(source, "an image-text-to-text model and its processor") as where:
+        processor = AutoProcessor.from_pretrained(source, trust_remote_code=trust_remote_code, **where)
+        model = AutoModelForImageTextToText.from_pretrained(
+            source,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            **where,
+        )
     # Without it the processor would write no placeholders: old checkpoints do not say how many query tokens there are.
     if getattr(processor, "num_query_tokens", 0) is None:
         processor.num_query_tokens = model.config.num_query_tokens
@@ -56,39 +62,103 @@ def load_checkpoint(
         raise InvalidValueError(f"device {device!r}: {str(error).splitlines()[0]}") from error
 
 
-def load_shapes(source: str | Path) -> Any:
-    """The model of a local folder or a hub id without its weights, of the class that its configuration names.
+def load_config(source: str | Path, *, trust_remote_code: bool = False) -> Any:
+    """The configuration of a local folder or a hub id.
 
     Raises:
-        InvalidValueError: There is no configuration, or it names no class of the transformers that is installed.
+        InvalidValueError: There is none.
+    """
+    from transformers import AutoConfig
+
+    with _loading(source, "a model of transformers") as where:
+        return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **where)
+
+
+def load_shapes(config: Any, name: str | Path) -> Any:
+    """The model of a configuration without its weights, of the class that the configuration names.
+
+    Args:
+        config: What `load_config` gave.
+        name: What the user calls the model, for the message.
+
+    Raises:
+        InvalidValueError: The configuration names no class of the transformers that is installed.
     """
     import transformers
 
-    try:
-        with _quiet(Path(source).is_dir()):
-            config = transformers.AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
-        raise InvalidValueError(f"model {str(source)!r}: {str(error).splitlines()[0]}") from error
     named = [name for name in config.architectures or () if hasattr(transformers, name)]
     if not named:
         raise InvalidValueError(
-            f"model {str(source)!r}: its configuration names the architectures {config.architectures}, and the "
+            f"model {str(name)!r}: its configuration names the architectures {config.architectures}, and the "
             f"installed transformers {transformers.__version__} has none of them"
         )
     return weightless(config, model_class=getattr(transformers, named[0]))
 
 
-def answers_questions(source: str | Path) -> bool:
-    """Whether a local folder or a hub id has a model that `load_checkpoint` loads as what it is."""
-    from transformers import AutoConfig
+def answers_questions(config: Any) -> bool:
+    """Whether `load_checkpoint` loads the model of a configuration as what it is."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
 
-    try:
-        with _quiet(Path(source).is_dir()):
-            config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, KeyError):
-        return True  # what is wrong is for whoever loads it to say
     return not config.architectures or KNOWN.get(config.model_type) in config.architectures
+
+
+@contextmanager
+def _loading(source: str | Path, wanted: str) -> Iterator[dict[str, Any]]:
+    """Makes one message of whatever goes wrong; a foreign folder can fail in any way.
+
+    Yields:
+        More arguments for `from_pretrained`.
+    """
+    name, local = str(source), os.path.isdir(source)
+    if local:
+        _refuse_odd_files(name)
+    offline = not local and not _hub_answers(name)
+    try:
+        with _quiet(local):
+            yield {"local_files_only": True} if offline else {}
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise InvalidValueError(
+                f"model {name!r} brings Python code of its own, which is not run unless you ask for it: read it, and "
+                "if you trust it, give --trust-remote-code"
+            ) from error
+        if offline:
+            raise InvalidValueError(
+                f"model {name!r}: there is no such folder here, and the hub cannot be reached, nor is all of that "
+                "model in its cache on this machine. Check the spelling of the folder, or the network"
+            ) from error
+        place = "folder" if local else "hub id (no such folder here)"
+        reason = (str(error).strip() or "no reason given").split("\n")[0].rstrip(".")
+        if not isinstance(error, OSError | ValueError | ImportError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise InvalidValueError(
+            f"model {name!r}: cannot be loaded as a {place}: {reason}. Expected a folder or hub id with {wanted}"
+        ) from error
+
+
+def _refuse_odd_files(folder: str) -> None:
+    """Reading a pipe or a device would wait for ever."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise InvalidValueError(f"model {folder!r}: {name!r} in it is neither a file nor a folder")
+
+
+def _hub_answers(name: str) -> bool:
+    """Whether the hub says anything about a model, "there is none" included.
+
+    transformers would ask file by file, each several times, and take a minute to find out that there is no network.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=_PATIENCE)
+    except (HfHubHTTPError, HFValidationError):
+        return True
+    except Exception:  # what fails underneath depends on the release of huggingface_hub: requests, httpx, ...
+        return False
+    return True
 
 
 @contextmanager

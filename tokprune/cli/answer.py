@@ -23,6 +23,7 @@ from tokprune.cli.arguments import (
     Policies,
     Target,
     Template,
+    TrustRemoteCode,
     default_scorer,
     parse_after,
     parse_keeps,
@@ -60,6 +61,7 @@ def answer(
     max_new_tokens: MaxNewTokens = 10,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Answer one question at each keep, beside the unpruned answer, and save a picture of what was kept."""
     from tokprune import Policy, apply
@@ -84,7 +86,7 @@ def answer(
         for name in scorer or [default_scorer(target)]
         for level in parse_keeps(keep)
     ]
-    loaded, processor = load(model, device=device, dtype=dtype)
+    loaded, processor = load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     inputs = prepare(loaded, processor, [asked], template or PROMPT_TEMPLATE)
     levels = [Level("unpruned", None, {}, {}, generate_answers(loaded, processor, inputs, max_new_tokens)[0])]
     for label, policies in wanted:

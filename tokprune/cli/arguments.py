@@ -42,6 +42,9 @@ REDUCTION_HELP = "What happens to the others, with options if wanted: prune, mer
 Template = Annotated[str | None, typer.Option(help="Prompt, with {} for the question; default: BLIP-2's.")]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run the Python code that MODEL brings; never run without this.")
+]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in language-model tokens.")]
 
 

@@ -24,6 +24,7 @@ from tokprune.cli.arguments import (
     Policies,
     Target,
     Template,
+    TrustRemoteCode,
     default_scorer,
     parse_after,
     parse_keeps,
@@ -75,6 +76,7 @@ def bench(
     max_new_tokens: MaxNewTokens = 10,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Measure accuracy against tokens kept.
 
@@ -108,7 +110,7 @@ def bench(
     if policy:
         contestants = _typed(policy)
     samples = load_samples(data, n, seed)
-    loaded, processor = load(model, device=device, dtype=dtype)
+    loaded, processor = load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     layers: Mapping[str, int] = {}
     if by_layer:
         layers = _layers(loaded, processor)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, parse_after
+from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, TrustRemoteCode, parse_after
 from tokprune.cli.candidates import candidates
 from tokprune.errors import AdapterError, InvalidValueError, TokpruneError
 
@@ -32,6 +32,7 @@ def inspect(
     ] = DEFAULT_MODEL,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    trust_remote_code: TrustRemoteCode = False,
     text_tokens: Annotated[int, typer.Option(min=1, help="Length of the prompt.", rich_help_panel=_CALL)] = 16,
     answer_tokens: Annotated[int, typer.Option(min=1, help="Length of the answer.", rich_help_panel=_CALL)] = 10,
     beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.", rich_help_panel=_CALL)] = 1,
@@ -64,7 +65,7 @@ def inspect(
 
     workload, machine = Workload(text_tokens, answer_tokens, beams), Machine(flop_rate * 1e12, bandwidth * 1e12)
     where = parse_after(after)
-    loaded, processor = _load(model, device, dtype)
+    loaded, processor = _load(model, device, dtype, trust_remote_code)
     adapter, offers, no_adapter = _adapter(loaded)
     console = stdout()
     parameters = sum(p.numel() for p in loaded.parameters())
@@ -110,9 +111,9 @@ def _arithmetic(model: Any) -> Arithmetic | PromptArithmetic:
     )
 
 
-def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:
+def _load(name: str, device: str, dtype: str, trust_remote_code: bool) -> tuple[Any, Any]:
     """Model and processor; a model without weights and no processor where those are not needed or not to be had."""
-    from tokprune.bench.loading import answers_questions, load_shapes
+    from tokprune.bench.loading import answers_questions, load_config, load_shapes
     from tokprune.bench.sizes import real_size_config
     from tokprune.bench.weightless import weightless
     from tokprune.cli.models import find, load
@@ -120,14 +121,14 @@ def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:
 
     if is_size(name):
         return weightless(real_size_config(name)), None
-    source = find(name)
-    if not answers_questions(source):
-        return load_shapes(source), None
+    config = load_config(find(name), trust_remote_code=trust_remote_code)
+    if not answers_questions(config):
+        return load_shapes(config, name), None
     try:
-        return load(name, device=device, dtype=dtype)
+        return load(name, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     except InvalidValueError as error:
         try:
-            return load_shapes(source), None
+            return load_shapes(config, name), None
         except InvalidValueError:
             raise error from None
 

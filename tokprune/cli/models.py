@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
 from tokprune.errors import UnknownNameError
 
 
-def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[Any, Any]:
+def load(name: str, *, device: str = "cpu", dtype: str = "float32", trust_remote_code: bool = False) -> tuple[Any, Any]:
     """Model and processor of what the user calls MODEL.
 
     Raises:
@@ -18,7 +19,17 @@ def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[Any
     """
     from tokprune.bench.loading import load_checkpoint
 
-    return load_checkpoint(find(name), device=device, dtype=dtype)
+    warn_of_remote_code(name, trust_remote_code)
+    return load_checkpoint(find(name), device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+
+
+def warn_of_remote_code(name: str, trust_remote_code: bool) -> None:
+    """Says on stderr what --trust-remote-code means, where it was given."""
+    from tokprune.bench.console import stderr
+
+    if trust_remote_code:
+        warning = f"Warning: Python code that {name} brings is run, and may do anything that you may."
+        stderr().print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def find(name: str) -> str | Path:
@@ -32,7 +43,7 @@ def find(name: str) -> str | Path:
     names = zoo.list_models()
     if name in names:
         return zoo.model_path(name)
-    if not Path(name).is_dir() and "/" not in name:
+    if not os.path.isdir(name) and "/" not in name:
         close = difflib.get_close_matches(name, names, n=1)
         nearest = f"; did you mean {close[0]!r}" if close else ""
         raise UnknownNameError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from tokprune.errors import InvalidValueError, UnknownNameError
@@ -15,7 +15,9 @@ def is_size(name: str) -> bool:
     return name.partition(":")[0] in REAL_SIZES
 
 
-def load_for_speed(name: str, *, device: str, dtype: str, attention: str, seed: int) -> Any:
+def load_for_speed(
+    name: str, *, device: str, dtype: str, attention: str, seed: int, trust_remote_code: bool = False
+) -> Any:
     """The model that the user calls MODEL, without gradients.
 
     Raises:
@@ -34,7 +36,7 @@ def load_for_speed(name: str, *, device: str, dtype: str, attention: str, seed: 
     if is_size(name):
         return random_model(real_size_config(name), device=device, dtype=dtype, attention=attention, seed=seed)
     known = [*zoo.list_models(), *REAL_SIZES]
-    if name not in known and "/" not in name and not Path(name).is_dir():
+    if name not in known and "/" not in name and not os.path.isdir(name):
         close = difflib.get_close_matches(name, known, n=1)
         nearest = f"; did you mean {close[0]!r}" if close else ""
         raise UnknownNameError(
@@ -43,5 +45,7 @@ def load_for_speed(name: str, *, device: str, dtype: str, attention: str, seed: 
             "'Salesforce/blip2-opt-2.7b'"
         )
     source = zoo.model_path(name) if name in zoo.list_models() else name
-    model, _ = load_checkpoint(source, device=device, dtype=dtype, attention=attention)
+    model, _ = load_checkpoint(
+        source, device=device, dtype=dtype, attention=attention, trust_remote_code=trust_remote_code
+    )
     return model.requires_grad_(False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, parse_keep
+from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, TrustRemoteCode, parse_keep
 from tokprune.cli.policies import parse_policies
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def speed(
     ] = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Measure what pruning gains and what choosing tokens costs: latency by stage, peak memory, FLOPs.
 
@@ -76,13 +77,17 @@ def speed(
     from tokprune.bench.speed.table import console_tables
     from tokprune.bench.speed.verdicts import verdicts
     from tokprune.bench.store import RowStore
+    from tokprune.cli.models import warn_of_remote_code
     from tokprune.cli.sizes import is_size, load_for_speed
     from tokprune.cli.speedprogress import SpeedBars
 
     entries = _entries(policy, scorer, keep)  # wrong names and values are found before the model is loaded
     settings = Settings(max_new_tokens, beams, repeats, warm_up)
     timer = clock_for(_device(device), cast("Kind", clock))
-    loaded = load_for_speed(model, device=device, dtype=dtype, attention=attention, seed=seed)
+    warn_of_remote_code(model, trust_remote_code)
+    loaded = load_for_speed(
+        model, device=device, dtype=dtype, attention=attention, seed=seed, trust_remote_code=trust_remote_code
+    )
     certificate = certify_speed(
         loaded, settings, timer, name=model, random_weights=is_size(model), seed=seed, prompt_tokens=prompt_tokens
     )

@@ -30,7 +30,7 @@ def load_model(name: str = "blip2-shapes", device: Any = "cpu", dtype: Any = Non
     from transformers import AutoProcessor, Blip2ForConditionalGeneration
 
     model = Blip2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32 if dtype is None else dtype)
-    return model.to(device).eval(), AutoProcessor.from_pretrained(folder)
+    return model.to(device).eval(), AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
 
 def load_dataset(name: str = "shapes-vqa", split: str = "test", n: int = 1000, seed: int = 0) -> ShapesVqa:

@@ -48,7 +48,12 @@ def train(
         model = Blip2ForConditionalGeneration.from_pretrained(out).to(place).eval()
         task = progress.add_task("scoring", total=settings.questions)
         samples = ShapesVqa("test", settings.questions)
-        scores = evaluate(model, AutoProcessor.from_pretrained(out), samples, tick=lambda n: progress.advance(task, n))
+        scores = evaluate(
+            model,
+            AutoProcessor.from_pretrained(out, trust_remote_code=False),
+            samples,
+            tick=lambda n: progress.advance(task, n),
+        )
     card = build_card(_command(seed, minutes_scale, smoke), seed, place, training.minutes(), model, scores)
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     typer.echo(json.dumps(card, indent=2))
