@@ -10,6 +10,7 @@ from torch import nn
 
 from tokprune.after import After
 from tokprune.compiled import unwrap_compiled
+from tokprune.defaults import with_defaults
 from tokprune.errors import AlreadyAppliedError, InvalidValueError
 from tokprune.fit import adapter_for, check_fits, choose_target, required_signals
 from tokprune.handle import Handle, handles_of
@@ -24,7 +25,7 @@ def apply(
     model: nn.Module,
     policy: Policy | None = None,
     *,
-    scorer: str | Scorer = ...,
+    scorer: str | Scorer | None = ...,
     keep: Keep = ...,
     aggregator: str | Aggregator | None = ...,
     selector: str | Selector = ...,
@@ -40,7 +41,7 @@ def apply(
     model: nn.Module,
     policy: Policy | Sequence[Policy] | None = None,
     *,
-    scorer: str | Scorer = "catp-vote",
+    scorer: str | Scorer | None = None,
     keep: Keep = 0.5,
     aggregator: str | Aggregator | None = None,
     selector: str | Selector = "top-k",
@@ -58,7 +59,8 @@ def apply(
     Args:
         model: a loaded model that an adapter knows, such as transformers' BLIP-2.
         policy: a `Policy`; or several for different targets; or give the parts of one, one by one:
-        scorer: signal -> votes: a name, a name with options ("catp-vote:layers=first"), or an object.
+        scorer: signal -> votes: a name, a name with options ("catp-vote:layers=first"), or an object; None takes the
+            adapter's default for the target.
         keep: keep ratio (float in (0, 1]) or keep count (int >= 1).
         aggregator: votes -> scores; None takes the scorer's own.
         selector: scores and keep -> kept tokens.
@@ -149,12 +151,14 @@ def _policies(policy: Policy | Sequence[Policy] | None, parts: dict[str, Any]) -
 
 
 def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
+    policy = with_defaults(model, policy, adapter)
     target = choose_target(model, adapter, policy.target)
-    for kind in ("scorer", "selector", "reduction"):
-        check_fits(model, adapter, target, kind, getattr(policy, kind))
+    components = {kind: getattr(policy, kind) for kind in ("scorer", "selector", "reduction")}
+    for kind, component in components.items():
+        check_fits(model, adapter, target, kind, component, policy.after)
     cut = {
         "target": target,
-        "needs": required_signals(policy.scorer, policy.selector, policy.reduction),
+        "needs": required_signals(*components.values()),
         "reduction": policy.reduction,
         "positions": policy.positions,
         "keep": policy.keep if getattr(policy.selector, "uniform", False) else None,

@@ -26,6 +26,10 @@ def hold_election(policy: Policy, signal: Signal, keep: Keep | None = None) -> t
     Raises:
         InvalidValueError: a component returned something unusable; the message names it.
     """
+    if policy.scorer is None or policy.aggregator is None:
+        raise InvalidValueError(
+            f"{policy!r} has no scorer yet; tokprune.apply(model, policy) takes the default of the model's adapter"
+        )
     wants = getattr(policy.selector, "wants", ())
     with torch.no_grad():
         votes: Iterable[Votes] = policy.scorer(signal)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from tokprune.after import After
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Adapter, Reduction, Scorer, Selector
 from tokprune.layers import Layers
@@ -59,6 +60,14 @@ def choose_target(model: nn.Module, adapter: Adapter, target: str | None) -> str
     return target
 
 
+def offered_signals(model: nn.Module, adapter: Adapter, target: str, after: After | None = None) -> tuple[str, ...]:
+    """The signals of a target where tokens leave: what an adapter `offers`, or `offers_after` these layers."""
+    elsewhere = getattr(adapter, "offers_after", None)
+    if after is None or elsewhere is None:
+        return tuple(adapter.offers(model)[target])
+    return tuple(elsewhere(model, target, after))
+
+
 def wanted_signals(component: Scorer | Selector | Reduction) -> dict[str, Layers]:
     """Signal -> layers that a component reads: what a scorer needs, what a selector or a reduction wants."""
     layers: Mapping[str, Layers] = getattr(component, "layers_read", {})
@@ -88,16 +97,23 @@ def fitting_scorers(target: str, offered: Collection[str]) -> list[str]:
     return [entry.name for entry in scorers if not missing_needs(entry.cls, target, offered)]
 
 
-def check_signals(model: nn.Module, adapter: Adapter, target: str, who: str, required: Collection[str]) -> None:
+def check_signals(
+    model: nn.Module, adapter: Adapter, target: str, who: str, required: Collection[str], after: After | None = None
+) -> None:
     """Raise `AdapterError` if a required signal is not offered; the message lists the scorers that do fit."""
-    offered = adapter.offers(model)[target]
+    offered = offered_signals(model, adapter, target, after)
     missing = [name for name in required if name not in offered]
     if missing:
         raise AdapterError(f"{who} needs {', '.join(repr(m) for m in missing)}; {_offer(adapter, target, offered)}")
 
 
 def check_fits(
-    model: nn.Module, adapter: Adapter, target: str, kind: str, component: Scorer | Selector | Reduction
+    model: nn.Module,
+    adapter: Adapter,
+    target: str,
+    kind: str,
+    component: Scorer | Selector | Reduction,
+    after: After | None = None,
 ) -> None:
     """Raise `AdapterError` if a component is not for `target`, or reads what is not offered there.
 
@@ -107,9 +123,9 @@ def check_fits(
     if targets is not None and target not in targets:
         raise AdapterError(
             f"{kind} {component!r} is for {', '.join(repr(t) for t in targets)} tokens only; "
-            f"{_offer(adapter, target, adapter.offers(model)[target])}"
+            f"{_offer(adapter, target, offered_signals(model, adapter, target, after))}"
         )
-    check_signals(model, adapter, target, f"{kind} {component!r}", wanted_signals(component))
+    check_signals(model, adapter, target, f"{kind} {component!r}", wanted_signals(component), after)
 
 
 def _offer(adapter: Adapter, target: str, offered: Collection[str]) -> str:

@@ -150,7 +150,10 @@ class Attachment(Protocol):
 class Adapter(Protocol):
     """Knows one model family: where to observe, where to cut, how to undo. It never imports a scorer or a policy.
 
-    Optional method: `why_not(model)`, in words why it does not match, for the message of the error.
+    Optional: `why_not(model)`, in words why it does not match, for the message of the error; `default_scorers`, target
+    -> name of the scorer that a policy without one means ("focus", "catp-vote:layers=first"; without it the first of
+    `tokprune.defaults.FALLBACKS` that fits); `offers_after(model, target, after)`, the signals of a target where tokens
+    leave behind the layers that `after` names, if they are not those of `offers`.
     """
 
     def matches(self, model: nn.Module) -> bool:

@@ -23,7 +23,8 @@ class Policy:
     A component is a registered name, a name with options ("catp-vote:layers=first"), or an object.
 
     Args:
-        scorer: signal -> votes.
+        scorer: signal -> votes; None takes the adapter's default for the target, which is chosen when the policy is
+            applied (`handle.policy` has it).
         keep: keep ratio (float in (0, 1]) or keep count (int >= 1).
         aggregator: votes -> scores; None takes the scorer's own.
         selector: scores and keep -> kept.
@@ -48,9 +49,9 @@ class Policy:
         True
     """
 
-    scorer: Scorer
+    scorer: Scorer | None
     keep: Keep
-    aggregator: Aggregator
+    aggregator: Aggregator | None
     selector: Selector
     reduction: Reduction
     target: str | None
@@ -59,7 +60,7 @@ class Policy:
 
     def __init__(
         self,
-        scorer: str | Scorer = "catp-vote",
+        scorer: str | Scorer | None = None,
         keep: Keep = 0.5,
         aggregator: str | Aggregator | None = None,
         selector: str | Selector = "top-k",
@@ -69,7 +70,8 @@ class Policy:
         after: After | Sequence[int] | None = None,
     ) -> None:
         create = default_registry().create
-        chosen = create("scorer", scorer)
+        chosen = None if scorer is None else create("scorer", scorer)
+        rule = _own_aggregator(chosen) if aggregator is None else aggregator
         if positions not in get_args(Positions):
             raise InvalidValueError(f"positions must be 'compact' or 'preserve', got {positions!r}")
         if target is not None and not isinstance(target, str):
@@ -77,7 +79,7 @@ class Policy:
         values = {
             "scorer": chosen,
             "keep": check_keep(keep),
-            "aggregator": create("aggregator", _own_aggregator(chosen) if aggregator is None else aggregator),
+            "aggregator": None if rule is None else create("aggregator", rule),
             "selector": create("selector", selector),
             "reduction": create("reduction", reduction),
             "target": target,
@@ -92,8 +94,13 @@ class Policy:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def with_scorer(self, scorer: str | Scorer) -> Policy:
+        """The same policy with this scorer, and its aggregator where none was given."""
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Policy(**{**parts, "scorer": scorer})
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that `json` can write, complete: nothing depends on later defaults.
+        """Plain values that `json` can write. Complete unless the scorer is None: then the model's adapter chooses it.
 
         Raises:
             InvalidValueError: a component is not registered, so it has no name.
@@ -102,8 +109,8 @@ class Policy:
         values: dict[str, Any] = {"keep": self.keep, "target": self.target, "positions": self.positions, "after": after}
         for kind in ("scorer", "aggregator", "selector", "reduction"):
             component = getattr(self, kind)
-            spec = default_registry().spec_of(kind, component)
-            if spec is None:
+            spec = None if component is None else default_registry().spec_of(kind, component)
+            if spec is None and component is not None:
                 raise InvalidValueError(
                     f"{kind} {component!r} is not registered, so a policy with it cannot be written down; register "
                     f"its class through the hook register_{kind}s"
@@ -126,8 +133,10 @@ class Policy:
             component = getattr(self, kind)
             return registry.spec_of(kind, component) or component
 
-        parts = {"scorer": shown("scorer"), "keep": self.keep}
-        if registry.create("aggregator", _own_aggregator(self.scorer)) != self.aggregator:
+        parts = {} if self.scorer is None else {"scorer": shown("scorer")}
+        parts["keep"] = self.keep
+        own = _own_aggregator(self.scorer)
+        if self.aggregator != (None if own is None else registry.create("aggregator", own)):
             parts["aggregator"] = shown("aggregator")
         for kind, usual in (("selector", "top-k"), ("reduction", "prune")):
             if shown(kind) != usual:
@@ -141,5 +150,5 @@ class Policy:
         return f"Policy({', '.join(f'{name}={value!r}' for name, value in parts.items())})"
 
 
-def _own_aggregator(scorer: Scorer) -> Any:
-    return getattr(scorer, "aggregator", "sum")
+def _own_aggregator(scorer: Scorer | None) -> Any:
+    return None if scorer is None else getattr(scorer, "aggregator", "sum")

@@ -32,12 +32,12 @@ def test_speed_of_the_bundled_model(tokprune, tmp_path):
     assert [row["batch_size"] for row in rows(tmp_path / "run")] == [1] * 6 + [2] * 6
 
 
-def test_by_default_catp_keeps_a_quarter(tokprune, checkpoint, tmp_path):
+def test_by_default_the_models_own_scorer_keeps_a_quarter(tokprune, checkpoint, tmp_path):
     result = tokprune("speed", checkpoint, *QUICK)
     assert result.exit_code == 0, result.output
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("speed-")
-    assert {row["label"] for row in rows(folder)} == {"catp-vote keep=1/4"}
+    assert {row["label"] for row in rows(folder)} == {"focus keep=1/4"}
 
 
 def test_scorers_and_keeps_make_a_grid(tokprune, checkpoint, tmp_path):
@@ -50,7 +50,7 @@ def test_scorers_and_keeps_make_a_grid(tokprune, checkpoint, tmp_path):
         *(f"{scorer} keep={keep}" for scorer in ("first", "l2-norm") for keep in ("1/2", 2)),
     ]
     assert tokprune("speed", checkpoint, *QUICK, "--keep", 2, "--out", "keep").exit_code == 0
-    assert rows(tmp_path / "keep")[0]["label"] == "catp-vote keep=2"
+    assert rows(tmp_path / "keep")[0]["label"] == "focus keep=2"
 
 
 @pytest.mark.parametrize("name", ["blip2-opt-2.7b:scale=0.04", "blip2-flan-t5-xl:scale=0.04"])

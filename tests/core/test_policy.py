@@ -23,7 +23,7 @@ from tokprune.testing import keeps
 
 POLICIES = st.builds(
     Policy,
-    scorer=st.sampled_from([*list_scorers(), "catp-vote:layers=[0,2]", "random:seed=7"]),
+    scorer=st.sampled_from([None, *list_scorers(), "catp-vote:layers=[0,2]", "random:seed=7"]),
     keep=keeps(32),
     aggregator=st.sampled_from([None, "borda", "copeland", "sum"]),
     selector=st.sampled_from(["top-k", "top-p"]),
@@ -93,8 +93,18 @@ def test_the_aggregator_of_a_scorer_that_names_none_is_the_sum():
     assert "aggregator=" not in repr(Policy(Mine()))
 
 
+def test_a_policy_without_a_scorer_gets_one_later_and_keeps_its_other_parts():
+    policy = Policy(keep=3, selector="top-p", target="query", after=2)
+    assert policy.scorer is None
+    assert policy.aggregator is None
+    assert repr(policy) == "Policy(keep=3, selector='top-p', target='query', after=2)"
+    assert policy.with_scorer("catp-vote") == Policy("catp-vote", keep=3, selector="top-p", target="query", after=2)
+    assert Policy(aggregator="sum").with_scorer("catp-vote") == Policy("catp-vote", aggregator="sum")
+    assert policy.to_dict()["scorer"] is None
+
+
 def test_what_is_written_down_is_complete():
-    assert Policy().to_dict() == {
+    assert Policy("catp-vote").to_dict() == {
         "scorer": "catp-vote",
         "keep": 0.5,
         "aggregator": "borda",
@@ -120,7 +130,7 @@ def test_a_policy_is_frozen():
         ({"after": 0}, "after=0 names no layers; give a share of the depth"),
         ({"target": 3}, "target must be a name such as 'query', got 3"),
         ({"scorer": scorers.CatpVote}, "is a class"),
-        ({"scorer": None}, "is not a scorer"),
+        ({"scorer": 3}, "is not a scorer"),
         ({"aggregator": 3}, "is not a aggregator"),
         ({"selector": "top-q"}, "did you mean 'top-"),
         ({"reduction": "merging"}, "did you mean 'merge'"),

@@ -76,6 +76,16 @@ def test_the_scorers_that_fit_are_known(family, model):
     assert traces(model) == before
 
 
+def test_a_policy_without_a_scorer_takes_one_that_fits(family, model):
+    with applied(model, family) as handle:
+        assert handle.policy.scorer is not None
+        family.answer(model, family.inputs())
+    assert handle.report.counts.tolist() == [round(0.5 * tokens) for tokens in family.tokens]
+    assert tokprune.Policy.from_dict(handle.policy.to_dict()) == handle.policy
+    named = {name for name, spec in getattr(handle.adapter, "default_scorers", {}).items() if spec}
+    assert named <= set(handle.adapter.offers(model))
+
+
 def test_every_scorer_that_fits_runs(family, model):
     for scorer in family.scorers:
         with applied(model, family, scorer=scorer, keep=2) as handle:

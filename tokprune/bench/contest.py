@@ -18,6 +18,7 @@ from tokprune.bench.certificate import Certificate
 from tokprune.bench.measure import Examination, Measurement, measure
 from tokprune.bench.row import BLIND, UNPRUNED, Row, Tokens
 from tokprune.bench.store import RowStore
+from tokprune.defaults import with_defaults
 from tokprune.fit import adapter_for, choose_target
 from tokprune.handle import Handle
 from tokprune.policy import Policy
@@ -39,6 +40,11 @@ class Contestant:
     def policies(self) -> tuple[Policy, ...]:
         """What is put on the model."""
         return (self.policy,) if isinstance(self.policy, Policy) else self.policy or ()
+
+    def on(self, model: nn.Module) -> Contestant:
+        """The same with the model's default scorer where a policy names none, as rows hold it."""
+        whole = tuple(with_defaults(model, policy) for policy in self.policies)
+        return replace(self, policy=whole[0] if isinstance(self.policy, Policy) else self.policy and whole)
 
     @property
     def written(self) -> dict[str, Any] | list[dict[str, Any]] | None:
@@ -89,6 +95,7 @@ def hold_contest(
         TokpruneError: A policy does not fit the model. Found out before anything is measured.
     """
     watcher = watcher or Watcher()
+    contestants = [contestant.on(model) for contestant in contestants]
     field = [Contestant(UNPRUNED), *([Contestant(BLIND)] if with_blind else []), *contestants]
     stored = {Contestant.key_of(row): row for row in store.rows}
     for contestant in field:

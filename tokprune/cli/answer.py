@@ -24,7 +24,6 @@ from tokprune.cli.arguments import (
     Target,
     Template,
     TrustRemoteCode,
-    default_scorer,
     parse_after,
     parse_keeps,
     refuse_together,
@@ -47,8 +46,7 @@ def answer(
     scorer: Annotated[
         list[str] | None,
         typer.Option(
-            help="Scorer, with options if wanted. May be repeated. Default: catp-vote, or received-attention for "
-            "--target image."
+            help="Scorer, with options if wanted. May be repeated. Default: the model's (see tokprune inspect)."
         ),
     ] = None,
     target: Target = None,
@@ -70,7 +68,7 @@ def answer(
     from tokprune.cli.models import load
     from tokprune.cli.panels import Level, Panels
     from tokprune.cli.picture import draw_picture
-    from tokprune.cli.policies import parse_policies
+    from tokprune.cli.policies import parse_policies, with_defaults
     from tokprune.zoo import PROMPT_TEMPLATE
 
     # Everything that can be wrong is found out before the model is loaded.
@@ -82,11 +80,12 @@ def answer(
     named = {"selector": selector, "reduction": reduction}
     treatment: dict[str, Any] = {kind: value for kind, value in named.items() if value}
     wanted = [parse_policies(text) for text in policy or ()] or [
-        (name, (Policy(name, level, target=target, after=place, **treatment),))
-        for name in scorer or [default_scorer(target)]
+        (name, (Policy(name or None, level, target=target, after=place, **treatment),))
+        for name in scorer or [""]
         for level in parse_keeps(keep)
     ]
     loaded, processor = load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    wanted = [with_defaults(label, policies, loaded) for label, policies in wanted]
     inputs = prepare(loaded, processor, [asked], template or PROMPT_TEMPLATE)
     levels = [Level("unpruned", None, {}, {}, generate_answers(loaded, processor, inputs, max_new_tokens)[0])]
     for label, policies in wanted:

@@ -89,11 +89,6 @@ def parse_after(text: str, where: str = "--after ") -> After:
         ) from error
 
 
-def default_scorer(target: str | None) -> str:
-    """The scorer that is meant if none is named."""
-    return "received-attention" if target == "image" else "catp-vote"
-
-
 def refuse_together(command: str, given: Mapping[str, object], whole: str, parts: Sequence[str], why: str) -> None:
     """Raise `InvalidValueError` if the option `whole` is among those given, and one of `parts` too.
 

@@ -25,7 +25,6 @@ from tokprune.cli.arguments import (
     Target,
     Template,
     TrustRemoteCode,
-    default_scorer,
     parse_after,
     parse_keeps,
     refuse_together,
@@ -33,7 +32,7 @@ from tokprune.cli.arguments import (
 from tokprune.cli.grid import Grid
 
 if TYPE_CHECKING:
-    from tokprune.bench.contest import Contestant
+    from tokprune import Policy
     from tokprune.bench.row import Row
 
 
@@ -85,13 +84,14 @@ def bench(
     from tokprune.bench.blind import can_be_blind
     from tokprune.bench.certificate import certify
     from tokprune.bench.console import stderr, stdout
-    from tokprune.bench.contest import hold_contest
+    from tokprune.bench.contest import Contestant, hold_contest
     from tokprune.bench.measure import Examination
     from tokprune.bench.row import Row
     from tokprune.bench.store import RowStore
     from tokprune.bench.table import console_table
     from tokprune.cli.data import load_samples
     from tokprune.cli.models import load
+    from tokprune.cli.policies import default_scorer, with_defaults
     from tokprune.cli.progress import Bars
     from tokprune.zoo import PROMPT_TEMPLATE
 
@@ -105,10 +105,8 @@ def bench(
     treatments = {"selector": selector, "reduction": reduction, "positions": positions}
     places = [parse_after(text) for text in after or ()]
     grid = Grid(parse_keeps(keep), target, {k: v for k, v in {"after": places, **treatments}.items() if v})
-    named = scorer or [default_scorer(target)]
-    contestants = grid.contestants(dict(zip(named, named, strict=True)))
-    if policy:
-        contestants = _typed(policy)
+    contestants = grid.contestants({name: name for name in scorer or ()}) or grid.contestants({"": None})
+    typed = _typed(policy or ())
     samples = load_samples(data, n, seed)
     loaded, processor = load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     layers: Mapping[str, int] = {}
@@ -118,8 +116,10 @@ def bench(
     elif by_depth:
         depths = range(1, _depth(loaded, processor, grid.target) + 1)
         grid = replace(grid, treatments={**grid.treatments, "after": depths})
-        contestants = grid.contestants(dict(zip(named, named, strict=True)))
-    elif not scorer and not policy:
+        contestants = grid.contestants({name: name for name in scorer or [default_scorer(loaded, grid.target)]})
+    elif typed:
+        contestants = [Contestant(*with_defaults(label, policies, loaded)) for label, policies in typed.items()]
+    elif not scorer:
         contestants = grid.contestants({spec: spec for spec in _default_scorers(loaded, target)})
     examination = Examination(processor, samples, template or PROMPT_TEMPLATE, max_new_tokens, batch_size, seed)
     certificate = certify(
@@ -157,12 +157,11 @@ _NOT_TOGETHER = {
 """Option -> what it rules out, and why."""
 
 
-def _typed(texts: Sequence[str]) -> list[Contestant]:
-    """The contestants of --policy; no policy at all is in every contest anyway."""
-    from tokprune.bench.contest import Contestant
+def _typed(texts: Sequence[str]) -> dict[str, tuple[Policy, ...]]:
+    """Label -> policies of --policy; no policy at all is in every contest anyway."""
     from tokprune.cli.policies import parse_policies
 
-    return [Contestant(label, policies) for label, policies in dict(map(parse_policies, texts)).items() if policies]
+    return {label: policies for label, policies in map(parse_policies, texts) if policies}
 
 
 def _default_scorers(model: Any, target: str | None) -> list[str]:

@@ -27,7 +27,7 @@ class Grid:
     target: str | None = None
     treatments: Mapping[str, Sequence[After | str]] = field(default_factory=dict)
 
-    def contestants(self, scorers: Mapping[str, str]) -> list[Contestant]:
+    def contestants(self, scorers: Mapping[str, str | None]) -> list[Contestant]:
         """One contestant for each of the label -> scorer pairs, each treatment and each keep.
 
         Raises:

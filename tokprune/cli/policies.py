@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokprune.after import After
 from tokprune.cli.arguments import parse_after, parse_keep
 from tokprune.errors import InvalidValueError
 
@@ -24,9 +25,10 @@ _HELP = "write words like 'catp-vote keep=1/4', policies for different targets p
 def parse_policies(text: str) -> tuple[str, tuple[Policy, ...]]:
     """What tables call it, and the policies.
 
-    Words are parted by spaces. One without `=` in front is the scorer; the others are `keep=`, `target=`, `after=`,
-    `reduction=`, `aggregator=`, `selector=` and `positions=`. Several policies are parted by a lone `+`. `none` stands
-    for no policy. A name that ends with .json is a file with `Policy.to_dict()`, or a list of such.
+    Spaces separate words. One without `=` is the scorer; without it the model's default scores. The others are
+    `keep=`, `target=`, `after=`, `reduction=`, `aggregator=`, `selector=` and `positions=`. A lone `+` separates
+    several policies. `none` stands for no policy. A name that ends with .json is a file with `Policy.to_dict()`, or a
+    list of such.
 
     Raises:
         InvalidValueError: It is none of that; the message says which word is wrong.
@@ -44,6 +46,27 @@ def parse_policies(text: str) -> tuple[str, tuple[Policy, ...]]:
     if not all(parts):
         raise InvalidValueError(f"--policy {text!r}: a policy has no words; {_HELP}")
     return " + ".join(" ".join(words) for words in parts), tuple(_policy(words, text) for words in parts)
+
+
+def default_scorer(model: Any, target: str | None, after: After | None = None) -> str:
+    """The name of the scorer that a policy without one means on `model`."""
+    from tokprune import defaults
+    from tokprune.fit import adapter_for, choose_target
+
+    adapter = adapter_for(model)
+    return defaults.default_scorer(model, adapter, choose_target(model, adapter, target), after)
+
+
+def with_defaults(label: str, policies: Sequence[Policy], model: Any) -> tuple[str, tuple[Policy, ...]]:
+    """A label and policies of `parse_policies` as they act on `model`, with the scorer in the label that it lacks."""
+    from tokprune import defaults
+
+    whole = tuple(defaults.with_defaults(model, policy) for policy in policies)
+    parts = label.split(" + ")
+    if len(parts) == len(policies):
+        names = [default_scorer(model, each.target, each.after) if each.scorer is None else "" for each in policies]
+        label = " + ".join(f"{name} {part}".strip() for name, part in zip(names, parts, strict=True))
+    return label, whole
 
 
 def _policy(words: Sequence[str], text: str) -> Policy:

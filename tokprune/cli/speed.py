@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from tokprune.cli.arguments import DEFAULT_MODEL, Device, Dtype, TrustRemoteCode, parse_keep
-from tokprune.cli.policies import parse_policies
+from tokprune.cli.policies import parse_policies, with_defaults
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tokprune.bench.speed.clock import Kind
     from tokprune.bench.speed.run import Entry
 
-_DEFAULT = "catp-vote keep=1/4"
+_DEFAULT = "keep=1/4"
 
 
 def speed(
@@ -35,7 +35,8 @@ def speed(
         list[str] | None,
         typer.Option(
             help="What to prune: 'catp-vote keep=1/4', 'received-attention target=image keep=1/4 after=1/3', several "
-            "targets parted by ' + ', a JSON file, or 'none'. May be repeated. Default: 'catp-vote keep=1/4'."
+            "targets parted by ' + ', a JSON file, or 'none'. May be repeated. Default: 'keep=1/4', by the model's "
+            "default scorer."
         ),
     ] = None,
     scorer: Annotated[
@@ -73,7 +74,7 @@ def speed(
     from tokprune.bench.speed.clock import clock_for
     from tokprune.bench.speed.results import write_results
     from tokprune.bench.speed.row import SpeedRow
-    from tokprune.bench.speed.run import run_speed
+    from tokprune.bench.speed.run import Entry, run_speed
     from tokprune.bench.speed.table import console_tables
     from tokprune.bench.speed.verdicts import verdicts
     from tokprune.bench.store import RowStore
@@ -88,6 +89,7 @@ def speed(
     loaded = load_for_speed(
         model, device=device, dtype=dtype, attention=attention, seed=seed, trust_remote_code=trust_remote_code
     )
+    entries = [Entry(*with_defaults(entry.label, entry.policies, loaded)) for entry in entries]
     certificate = certify_speed(
         loaded, settings, timer, name=model, random_weights=is_size(model), seed=seed, prompt_tokens=prompt_tokens
     )
@@ -111,8 +113,8 @@ def _entries(policies: Sequence[str] | None, scorers: Sequence[str] | None, keep
     entries = [Entry(*parse_policies(text)) for text in policies or ()]
     if scorers or keeps:
         entries += [
-            Entry(f"{each} keep={typed}", (Policy(scorer=each, keep=parse_keep(typed)),))
-            for each in scorers or ["catp-vote"]
+            Entry(f"{each} keep={typed}".strip(), (Policy(scorer=each or None, keep=parse_keep(typed)),))
+            for each in scorers or [""]
             for typed in keeps or ["1/4"]
         ]
     return list({entry.label: entry for entry in entries or [Entry(*parse_policies(_DEFAULT))]}.values())

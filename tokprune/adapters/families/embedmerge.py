@@ -10,8 +10,9 @@ from torch import nn
 
 from tokprune.adapters.embedmerge.cut import EmbedMergeCut
 from tokprune.adapters.embedmerge.family import EmbedFamily
-from tokprune.adapters.inside.cut import InsideCut
+from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
 from tokprune.adapters.inside.family import decoder_family
+from tokprune.after import After
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -43,6 +44,10 @@ class EmbedMergeAdapter:
         grid = () if family.grid is None and family.grids is None else ("grid",)
         text = ("cross_attention",) if self.inside else ()
         return {"image": ("tokens", *text, *family.sources, "text", *grid)}
+
+    def offers_after(self, model: nn.Module, target: str, after: After) -> tuple[str, ...]:
+        """The signals inside the language model, where tokens can leave there."""
+        return INSIDE_SIGNALS if self.inside else self.offers(model)[target]
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens in front of the language model, or inside if `after` or the text's votes are wanted."""

@@ -29,6 +29,8 @@ class Idefics2(EmbedMergeAdapter):
     name: ClassVar[str] = "idefics2"
     module: ClassVar[str] = "transformers.models.idefics2.modeling_idefics2"
     model: ClassVar[str] = "Idefics2ForConditionalGeneration"
+    default_scorers: ClassVar[Mapping[str, str]] = {"image": "focus"}
+    """As for a Q-Former's query tokens, which the resampler's are built like; not measured on this model."""
 
     def family(self, model: Any) -> EmbedFamily:
         """Module paths and sizes of one model."""

@@ -30,6 +30,8 @@ class QFormerAdapter:
     """The models' classes, those that the module of the installed release has."""
     signals: ClassVar[tuple[str, ...]] = QUERY_SIGNALS
     """What is observed of the query tokens."""
+    default_scorers: ClassVar[Mapping[str, str]] = {"query": "focus", "image": "received-attention"}
+    """Of the scorers that read the model, those that measured best on the bundled BLIP-2."""
     asks: ClassVar[bool] = False
     """Whether the Q-Former reads the question too, beside its query tokens."""
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tokprune.apply import apply
 from tokprune.bench.oracle import EncoderCut, Gift, encode, kept_rows, prompt_embeddings, take_rows
+from tokprune.defaults import with_defaults
 from tokprune.errors import InvalidValueError
 from tokprune.policy import Policy
 from tokprune.report import Report
@@ -88,6 +89,7 @@ def recorded(
         AdapterError: A policy does not fit the model.
         InvalidValueError: Nothing was pruned.
     """
+    policies = [with_defaults(model, policy) for policy in policies]
     recorders = [(Recorder(policy.selector), ReductionRecorder(policy.reduction)) for policy in policies]
     lengths: dict[int, int] = {}
     with apply(model, [_with(*pair) for pair in zip(policies, recorders, strict=True)]) as handles:

@@ -43,7 +43,8 @@ def oracle_of(
         )
     check_removes(choices)
     (choice,) = choices.values()
-    if choice.policy.after is not None or "cross_attention" in choice.policy.scorer.needs or len(choice.steps) != 1:
+    needs = getattr(choice.policy.scorer, "needs", ())
+    if choice.policy.after is not None or "cross_attention" in needs or len(choice.steps) != 1:
         raise InvalidValueError(
             f"oracle: expected one cut in front of the language model, got {choice.policy}; choose a scorer that needs "
             "no cross_attention, and leave `after` away"

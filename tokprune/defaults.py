@@ -1,0 +1,54 @@
+"""The scorer of a policy that names none: the adapter's for the target, or the first of a list that fits."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tokprune.after import After
+from tokprune.errors import AdapterError
+from tokprune.fit import adapter_for, adapter_name, choose_target, fitting_scorers, offered_signals
+from tokprune.interfaces import Adapter
+from tokprune.policy import Policy
+from tokprune.specs import parse_spec
+
+FALLBACKS = ("received-attention", "text-attention", "focus", "self-attention", "stride")
+"""Scorers in the order in which they are tried where an adapter names none that fits.
+
+The first four read what the model itself attends to; `stride` fits wherever tokens are observed. The order is that of
+what was measured: see the documentation, "Which scorer is the default".
+"""
+
+
+def with_defaults(model: nn.Module, policy: Policy, adapter: str | Adapter | None = None) -> Policy:
+    """The policy as it acts on `model`: with the default scorer of the adapter where it names none.
+
+    Raises:
+        AdapterError: no adapter fits the model, or no scorer is known to fit the target.
+    """
+    if policy.scorer is not None:
+        return policy
+    fitting = adapter_for(model, adapter)
+    target = choose_target(model, fitting, policy.target)
+    return policy.with_scorer(default_scorer(model, fitting, target, policy.after))
+
+
+def default_scorer(model: nn.Module, adapter: Adapter, target: str, after: After | None = None) -> str:
+    """The name of the scorer that is meant on `target` if none is named.
+
+    It is the one in the adapter's `default_scorers`, if that fits where `after` says, and else the first of `FALLBACKS`
+    that does.
+
+    Raises:
+        AdapterError: none of them fits.
+    """
+    offered = offered_signals(model, adapter, target, after)
+    own = getattr(adapter, "default_scorers", {}).get(target)
+    fitting = fitting_scorers(target, offered)
+    tried = (*([own] if own else []), *FALLBACKS)
+    for spec in tried:
+        if parse_spec(spec)[0] in fitting:
+            return str(spec)
+    raise AdapterError(
+        f"adapter {adapter_name(adapter)!r} target {target!r} offers {', '.join(offered)}, and no default scorer fits: "
+        f"tried {', '.join(tried)}. Give scorer=..., one of: {', '.join(fitting) or 'none of the installed ones fits'}"
+    )
