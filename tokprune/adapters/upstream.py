@@ -16,6 +16,9 @@ CACHE_NAMES = ("cache", "past_key_values")
 CACHE_IN_WORDS = "the given cache (cache=, called past_key_values before transformers 5.24)"
 """What messages call it, so that users of any release find it in their own code."""
 
+IMAGE_SIZES = ("image_grid_thw", "image_sizes", "aspect_ratio_ids")
+"""Inputs by which images of one model differ in how many tokens they have."""
+
 
 def cache_in(arguments: Mapping[str, Any]) -> Any:
     """The cache of keys and values in the arguments of a call, under whichever name it came; None if there is none."""

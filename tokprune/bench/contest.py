@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from tokprune.adapters.upstream import IMAGE_SIZES
 from tokprune.apply import apply
 from tokprune.bench.accuracy import paired_p_value
-from tokprune.bench.answering import prepare
+from tokprune.bench.answering import batches, prepare
 from tokprune.bench.blind import blind
 from tokprune.bench.certificate import Certificate
 from tokprune.bench.measure import Examination, Measurement, measure
@@ -132,6 +133,7 @@ def _measure(
     policy, samples = contestant.policy, len(got.outcomes)
     tokens, tokens_kept = _counts(got, policy) if policy else (everything, everything)
     alone = policy if isinstance(policy, Policy) else None
+    length = None if got.length is None else got.length / samples
     return Row(
         label=contestant.label,
         keep=alone.keep if alone else None,
@@ -139,8 +141,8 @@ def _measure(
         policy=contestant.written,
         tokens=tokens,
         tokens_kept=tokens_kept,
-        length_before=got.length_before / samples,
-        length_after=got.length_after / samples,
+        length_before=unpruned.length_after if unpruned else length,
+        length_after=length,
         outcomes=got.outcomes,
         kinds=got.kinds,
         p_value=paired_p_value(got.outcomes, unpruned.outcomes) if unpruned else None,
@@ -172,10 +174,15 @@ def _target_tokens(model: nn.Module, examination: Examination, contestants: Sequ
     adapter = adapter_for(model)
     named = [policy.target for contestant in contestants for policy in contestant.policies] or [None]
     targets = dict.fromkeys(choose_target(model, adapter, target) for target in named)
-    inputs = prepare(model, examination.processor, [examination.samples[0]], examination.template)
+    got = Measurement()
     with apply(model, [Policy("first", keep=1.0, target=target) for target in targets]) as handles:
-        model.generate(**inputs, max_new_tokens=1, do_sample=False)  # type: ignore[operator]
-    counts = {target: float(report.kept.shape[1]) for target, report in handles.reports.items() if report}
+        for batch in batches(examination.samples, examination.batch_size):
+            inputs = prepare(model, examination.processor, batch, examination.template)
+            model.generate(**inputs, max_new_tokens=1, do_sample=False)  # type: ignore[operator]
+            got.add_reports(handles)
+            if not any(name in inputs for name in IMAGE_SIZES):
+                break  # all images have as many tokens
+    counts = {target: tokens / got.images for target, tokens in got.tokens.items()}
     alone = len(counts) == 1 and not any(isinstance(contestant.policy, tuple) for contestant in contestants)
     return next(iter(counts.values())) if alone else counts
 

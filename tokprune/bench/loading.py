@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,12 @@ def load_checkpoint(
     """
     if dtype not in DTYPES:
         raise InvalidValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    load_config(source, trust_remote_code=trust_remote_code)  # fails at once where there is no model
-    with _loading(source, "an image-text-to-text model and its processor") as where:
-        processor = AutoProcessor.from_pretrained(source, trust_remote_code=trust_remote_code, **where)
-        model = AutoModelForImageTextToText.from_pretrained(
-            source,
-            dtype=getattr(torch, dtype),
-            attn_implementation=attention,
-            trust_remote_code=trust_remote_code,
-            **where,
-        )
+    config = load_config(source, trust_remote_code=trust_remote_code)  # fails at once where there is no model
+    with _loading(source, "a model that writes text about images or sound, and its processor") as where:
+        kind = _answering_class(config, trust_remote_code)
+        where["trust_remote_code"] = trust_remote_code
+        processor = _load_processor(source, where)
+        model = kind.from_pretrained(source, dtype=getattr(torch, dtype), attn_implementation=attention, **where)
     # Without it the processor would write no placeholders: old checkpoints do not say how many query tokens there are.
     if getattr(processor, "num_query_tokens", 0) is None:
         processor.num_query_tokens = model.config.num_query_tokens
@@ -96,10 +91,65 @@ def load_shapes(config: Any, name: str | Path) -> Any:
 
 
 def answers_questions(config: Any) -> bool:
-    """Whether `load_checkpoint` loads the model of a configuration as what it is."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
+    """Whether the model of a configuration writes text."""
+    kind = _named_class(config)
+    return hasattr(kind, "generate") if kind else not config.architectures
 
-    return not config.architectures or KNOWN.get(config.model_type) in config.architectures
+
+def _named_class(config: Any) -> Any:
+    """The class of transformers that a configuration names; None if it names none, or one that is not installed."""
+    import transformers
+
+    return next(
+        (getattr(transformers, name) for name in config.architectures or () if hasattr(transformers, name)), None
+    )
+
+
+def _answering_class(config: Any, trust_remote_code: bool) -> Any:
+    """What loads the model of a configuration: the class that it names, so that no weight stays untrained.
+
+    Raises:
+        InvalidValueError: It names a model that writes no text.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    kind = None if trust_remote_code else _named_class(config)
+    if kind is None:
+        return AutoModelForImageTextToText
+    if not hasattr(kind, "generate"):
+        raise InvalidValueError(
+            f"a {kind.__name__} writes no text, so there are no answers to compare; `tokprune inspect` shows what can "
+            "be pruned in it"
+        )
+    return kind
+
+
+def _load_processor(source: str | Path, where: dict[str, Any]) -> Any:
+    """The processor; where there are only an image processor and a tokenizer, both of them joined."""
+    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
+
+    processor = AutoProcessor.from_pretrained(source, **where)
+    if any(hasattr(processor, part) for part in ("image_processor", "feature_extractor")):
+        return processor
+    parts = [part.from_pretrained(source, **where) for part in (AutoImageProcessor, AutoTokenizer)]
+    return ImagesAlone(*parts)
+
+
+@dataclass(frozen=True)
+class ImagesAlone:
+    """The processor of a model that is given pictures and no text: its image processor, and what reads its answers."""
+
+    image_processor: Any
+    tokenizer: Any
+
+    def __call__(self, images: Sequence[Sequence[Any]], return_tensors: str) -> Any:
+        """What the model takes."""
+        return self.image_processor([image for row in images for image in row], return_tensors=return_tensors)
+
+    def batch_decode(self, *args: Any, **options: Any) -> list[str]:
+        """Texts of token ids."""
+        texts: list[str] = self.tokenizer.batch_decode(*args, **options)
+        return texts
 
 
 @contextmanager

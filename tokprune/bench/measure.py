@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tokprune.bench.answering import DEFAULT_TEMPLATE, batches, generate_answers, prepare
+from tokprune.bench.answering import batches, generate_answers, prepare
 from tokprune.bench.entrance import watch_entrance
 from tokprune.bench.matching import matches
 from tokprune.errors import InvalidValueError
 from tokprune.handle import Handle
+from tokprune.report import Report
 from tokprune.samples import Sample
 
 
@@ -26,7 +27,7 @@ class Examination:
     Args:
         processor: Makes the model's inputs of pictures and texts.
         samples: The questions.
-        template: The prompt, with `{}` for the question.
+        template: The prompt, with `{}` for the question; None for the model's own.
         max_new_tokens: Longest answer, in language-model tokens.
         batch_size: Samples per call.
         seed: Set before every pass, for scorers that draw from torch's generator.
@@ -34,7 +35,7 @@ class Examination:
 
     processor: Any
     samples: Sequence[Sample]
-    template: str = DEFAULT_TEMPLATE
+    template: str | None = None
     max_new_tokens: int = 10
     batch_size: int = 32
     seed: int = 0
@@ -59,21 +60,18 @@ class Measurement:
     """Target -> its tokens of all images before pruning; empty if nothing was pruned."""
     tokens_kept: Counter[str] = field(default_factory=Counter)
     """Target -> its tokens of all images really kept; empty if nothing was pruned."""
-    length_before: int = 0
-    """Language-model tokens of all samples as the inputs would have it, padding included."""
-    length_after: int = 0
-    """Language-model tokens of all samples as they went in, padding included."""
+    length: int | None = 0
+    """Tokens of all samples that went into the language model, padding included; None where it was not found."""
     seconds: float = 0.0
 
-    def add(self, samples: Sequence[Sample], answers: Sequence[str], before: int, after: int) -> None:
-        """Takes in the answers of one batch, whose sequences had `before` tokens and were `after` long in the end."""
+    def add(self, samples: Sequence[Sample], answers: Sequence[str], length: int | None) -> None:
+        """Takes in the answers of one batch, whose sequences had `length` tokens when they went in."""
         for sample, answer in zip(samples, answers, strict=True):
             right = matches(answer, sample.answers)
             self.outcomes += "1" if right else "0"
             self.asked[sample.kind] += 1
             self.right[sample.kind] += right
-        self.length_before += before * len(samples)
-        self.length_after += after * len(samples)
+        self.length = None if self.length is None or length is None else self.length + length * len(samples)
 
     def add_reports(self, handles: Sequence[Handle]) -> None:
         """Takes in what each cut reports of one batch."""
@@ -84,7 +82,7 @@ class Measurement:
                     f"measuring: the model answered but no {handle.target} tokens were pruned; was it swapped or "
                     "compiled?"
                 )
-            self.tokens[handle.target] += report.kept.numel()
+            self.tokens[handle.target] += tokens_in(report)
             self.tokens_kept[handle.target] += int(report.counts.sum())
         if handles and handles[0].report is not None:
             self.images += len(handles[0].report.counts)
@@ -93,6 +91,11 @@ class Measurement:
     def kinds(self) -> dict[str, tuple[int, int]]:
         """Kind of question -> (right answers, questions), by name."""
         return {kind: (self.right[kind], asked) for kind, asked in sorted(self.asked.items())}
+
+
+def tokens_in(report: Report) -> int:
+    """Target tokens of all images before pruning: where images have different numbers, scores of none are NaN."""
+    return int((~report.scores.isnan()).sum())
 
 
 def measure(
@@ -115,10 +118,9 @@ def measure(
     with watch_entrance(model) as entered:
         for batch in batches(examination.samples, examination.batch_size):
             inputs = prepare(model, examination.processor, batch, examination.template)
-            length = inputs["input_ids"].shape[1]
             entered.clear()
             answers = generate_answers(model, examination.processor, inputs, examination.max_new_tokens)
-            result.add(batch, answers, length, entered[0] if entered else length)
+            result.add(batch, answers, entered[0] if entered else None)
             result.add_reports(handles)
             samples_done(len(batch))
     result.seconds = time.perf_counter() - begin

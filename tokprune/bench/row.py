@@ -32,10 +32,10 @@ class Row:
     """Target tokens per image before pruning, mean; by target where a list of policies was asked for."""
     tokens_kept: Tokens
     """Target tokens per image really kept, mean; the same."""
-    length_before: float
-    """Tokens per sample (padding included) that the language model would have been given unpruned, mean."""
-    length_after: float
-    """Tokens per sample (padding included) that the language model was given, mean."""
+    length_before: float | None
+    """Tokens per sample (padding included) that the language model was given unpruned, mean; None: not measured."""
+    length_after: float | None
+    """Tokens per sample (padding included) that the language model was given, mean; None where it was not measured."""
     outcomes: str
     """One character per sample, in order: `"1"` answered right, `"0"` wrong."""
     kinds: dict[str, tuple[int, int]]

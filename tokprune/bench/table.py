@@ -65,8 +65,8 @@ def _who(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
 
 _WHAT: dict[str, Callable[[Row], str]] = {
     "tokens kept": tokens_text,
-    "sequence": lambda row: (
-        f"{row.length_before:.1f}" + (f" → {row.length_after:.1f}" if row.length_after != row.length_before else "")
+    "sequence": lambda row: " → ".join(
+        f"{length:.1f}" for length in dict.fromkeys((row.length_before, row.length_after)) if length is not None
     ),
     "accuracy %": lambda row: f"{100 * row.accuracy.fraction:.1f}",
     "95% interval": lambda row: " to ".join(f"{100 * end:.1f}" for end in row.accuracy.interval),

@@ -26,6 +26,7 @@ from tokprune.cli.arguments import (
     TrustRemoteCode,
     parse_after,
     parse_keeps,
+    parse_template,
     refuse_together,
 )
 
@@ -69,7 +70,6 @@ def answer(
     from tokprune.cli.panels import Level, Panels
     from tokprune.cli.picture import draw_picture
     from tokprune.cli.policies import parse_policies, with_defaults
-    from tokprune.zoo import PROMPT_TEMPLATE
 
     # Everything that can be wrong is found out before the model is loaded.
     parts: dict[str, object] = {"--scorer": scorer, "--keep": keep, "--target": target, "--after": after}
@@ -86,19 +86,25 @@ def answer(
     ]
     loaded, processor = load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     wanted = [with_defaults(label, policies, loaded) for label, policies in wanted]
-    inputs = prepare(loaded, processor, [asked], template or PROMPT_TEMPLATE)
+    inputs = prepare(loaded, processor, [asked], parse_template(template))
     levels = [Level("unpruned", None, {}, {}, generate_answers(loaded, processor, inputs, max_new_tokens)[0])]
     for label, policies in wanted:
         if not policies:
             continue
         with apply(loaded, policies) as handles:
             text = generate_answers(loaded, processor, inputs, max_new_tokens)[0]
-        kept = {name: report.kept[0] for name, report in handles.reports.items() if report}
+        kept = {name: report.kept[~report.scores.isnan()] for name, report in handles.reports.items() if report}
         by_target = {handle.target: handle.policy for handle in handles}
         levels.append(Level(label, None if policy else policies[0].keep, by_target, kept, text))
     stdout().print(_table(asked, levels))
+    if asked.image is None:
+        return
+    panels = Panels(loaded, forward_inputs(loaded, inputs)).of(asked.question, levels)
+    if any(overlay is None for _, overlay in panels[1:]):
+        note = "the picture shows no map of the kept tokens: in this model they do not form one grid over the image"
+        stderr().print(note, highlight=False, soft_wrap=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draw_picture(asked.image, Panels(loaded, forward_inputs(loaded, inputs)).of(asked.question, levels), out)
+    draw_picture(asked.image, panels, out)
     stderr().print(f"picture: {out}", highlight=False, soft_wrap=True)
 
 

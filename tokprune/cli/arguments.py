@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated
@@ -39,7 +40,13 @@ AFTER_HELP = (
 )
 SELECTOR_HELP = "Who turns scores into kept tokens, with options if wanted: top-k, or another that is installed."
 REDUCTION_HELP = "What happens to the others, with options if wanted: prune, merge, mask, or another that is installed."
-Template = Annotated[str | None, typer.Option(help="Prompt, with {} for the question; default: BLIP-2's.")]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        help="Prompt, with {} for the question and the image's placeholder where the model has one; \\n is a new line. "
+        "Default: the processor's chat template, or what the family is asked with."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 TrustRemoteCode = Annotated[
@@ -58,6 +65,12 @@ def parse_keep(text: str) -> float | int:
         return float(Fraction(text)) if "/" in text else int(text) if text.strip().isdecimal() else float(text)
     except (ValueError, ZeroDivisionError) as error:
         raise InvalidValueError(f"--keep {text!r}: expected a ratio (0.25 or 1/4) or a count (8)") from error
+
+
+def parse_template(text: str | None) -> str | None:
+    r"""A prompt as it is typed: `\n`, `\t` and `\\` stand for a new line, a tab and a backslash."""
+    escaped = {"n": "\n", "t": "\t", "\\": "\\"}
+    return None if text is None else re.sub(r"\\([nt\\])", lambda found: escaped[found[1]], text)
 
 
 def parse_keeps(texts: Sequence[str] | None) -> list[float | int]:

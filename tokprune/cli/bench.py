@@ -27,6 +27,7 @@ from tokprune.cli.arguments import (
     TrustRemoteCode,
     parse_after,
     parse_keeps,
+    parse_template,
     refuse_together,
 )
 from tokprune.cli.grid import Grid
@@ -86,6 +87,7 @@ def bench(
     from tokprune.bench.console import stderr, stdout
     from tokprune.bench.contest import Contestant, hold_contest
     from tokprune.bench.measure import Examination
+    from tokprune.bench.prompts import template_for
     from tokprune.bench.row import Row
     from tokprune.bench.store import RowStore
     from tokprune.bench.table import console_table
@@ -93,7 +95,6 @@ def bench(
     from tokprune.cli.models import load
     from tokprune.cli.policies import default_scorer, with_defaults
     from tokprune.cli.progress import Bars
-    from tokprune.zoo import PROMPT_TEMPLATE
 
     # Wrong names and values, and what does not go together, are found before the model is loaded.
     given: dict[str, object] = {"--positions": positions, "--policy": policy, "--selector": selector}
@@ -121,14 +122,15 @@ def bench(
         contestants = [Contestant(*with_defaults(label, policies, loaded)) for label, policies in typed.items()]
     elif not scorer:
         contestants = grid.contestants({spec: spec for spec in _default_scorers(loaded, target)})
-    examination = Examination(processor, samples, template or PROMPT_TEMPLATE, max_new_tokens, batch_size, seed)
+    prompt = template_for(loaded, processor, parse_template(template))
+    examination = Examination(processor, samples, prompt, max_new_tokens, batch_size, seed)
     certificate = certify(
         loaded,
         name=model,
         data=data,
         samples=samples,
         seed=seed,
-        template=examination.template,
+        template=prompt,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
     )

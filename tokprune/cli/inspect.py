@@ -167,10 +167,13 @@ def _observed_targets(model: Any, processor: Any, offers: Mapping[str, tuple[str
         table.add_column(column)
     inputs = forward_inputs(model, prepare(model, processor, noise_samples(1)))
     for index, (target, names) in enumerate(offers.items()):
-        signal = observe(model, inputs, needs=names, target=target)
-        first = (_target_name(target, index), str(signal.token_count))
+        try:
+            seen = dict.fromkeys(names, observe(model, inputs, needs=names, target=target))
+        except AdapterError:  # such as LLaVA's, of which some are there inside the language model and some in front
+            seen = {name: observe(model, inputs, needs=(name,), target=target) for name in names}
+        first = (_target_name(target, index), str(seen[names[0]].token_count))
         for row, offered in enumerate(names):
-            table.add_row(*(first if row == 0 else ("", "")), offered, _shape(signal, offered))
+            table.add_row(*(first if row == 0 else ("", "")), offered, _shape(seen[offered], offered))
         table.add_section()
     return table
 

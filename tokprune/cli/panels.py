@@ -32,8 +32,8 @@ class Level:
 class Panels:
     """Draws up the panels of one image.
 
-    Image tokens that left are dark. Of query tokens is shown what the kept ones look at, as the model saw it: where
-    image tokens were pruned too, only at those that stayed.
+    Image tokens that left are dark. Tokens without a grid, such as query tokens, are shown by what the kept ones look
+    at, as the model saw it: where image tokens were pruned too, only at those that stayed.
 
     Args:
         model: The model, not pruned.
@@ -49,7 +49,7 @@ class Panels:
     def of(self, question: str, levels: Sequence[Level]) -> list[Panel]:
         """The image, the voters' weight where there are voters, and one panel for each target of each level."""
         panels: list[Panel] = [(f"{question}\nunpruned: {levels[0].text}", None)]
-        if any("cross_attention" in self._offers[target] for level in levels for target in level.kept):
+        if any(target in self._looking for level in levels for target in level.kept):
             panels += self._voters()
         for level in levels[1:]:
             panels += [(_title(level, target), self._map(level, target)) for target in level.kept]
@@ -64,7 +64,7 @@ class Panels:
         kept = level.kept[target]
         if "grid" in self._offers[target]:
             return stayed(kept, self._observe(target, "grid").grid)
-        if "cross_attention" not in self._offers[target]:
+        if target not in self._looking:
             return None
         others = {name: policy for name, policy in level.policies.items() if name != target}
         if not others:
@@ -76,10 +76,15 @@ class Panels:
         voters = next((level.kept[name] for name in others if "grid" in self._offers[name]), None)
         return watched(signal.cross_attention, kept, voters)
 
+    @property
+    def _looking(self) -> list[str]:
+        """Targets whose tokens are not places on the image, but look at it."""
+        return [name for name, found in self._offers.items() if "cross_attention" in found and "grid" not in found]
+
     @cached_property
     def _unpruned(self) -> Signal:
-        """Who votes for tokens of the first target that is voted for by others, and with what weight."""
-        target = next(name for name, offered in self._offers.items() if "cross_attention" in offered)
+        """What the tokens of the first such target look at, and how much attention its voters receive."""
+        target = self._looking[0]
         names = ("cross_attention", "encoder_attention")
         return self._observe(target, *(name for name in names if name in self._offers[target]))
 

@@ -1,0 +1,76 @@
+"""`inspect`, `answer` and `bench` on a saved folder of each family, with a real processor of transformers."""
+
+import json
+
+import pytest
+import savedfolders as saved
+from PIL import Image
+
+FAMILIES = {family.__name__: family for family in (*saved.IN_PROMPT, *saved.OTHERS)}
+NO_GRID = {"llava_next", "llava_onevision", "internvl", "aya_vision"}
+"""Those that see the pictures here in tiles."""
+
+
+@pytest.fixture(scope="session")
+def questions(tmp_path_factory):
+    return saved.questions(tmp_path_factory.mktemp("questions"))
+
+
+QUICK = {"llava", "qwen2_5_vl", "mllama", "blip_vqa", "vision_encoder_decoder"}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in FAMILIES])
+def family(request):
+    return request.param
+
+
+def test_every_family_runs_from_the_command_line(tokprune, family, tmp_path, questions):
+    folder = saved.save(FAMILIES[family], tmp_path / "model")
+    one = ["--scorer", "l2-norm", "--keep", "1/2", "--max-new-tokens", 2]
+
+    shown = tokprune("inspect", folder)
+    assert shown.exit_code == 0, shown.output
+    assert "tokens per image" in shown.stdout, "the processor was used"
+
+    picture = questions.parent / "0.png"
+    asked = tokprune("answer", folder, "--image", picture, "--prompt", "what colour is the circle ?", *one)
+    assert asked.exit_code == 0, asked.output
+    assert "unpruned" in asked.stdout
+    assert ("no map" in asked.stderr) == (family in NO_GRID)
+    with Image.open(tmp_path / "answer.png") as drawn:
+        assert drawn.width > 500
+
+    result = tokprune("bench", folder, "--data", questions, *one, "--no-blind", "--out", "run")
+    assert result.exit_code == 0, result.output
+    unpruned, pruned = rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").read_text().splitlines()]
+    assert pruned["tokens_kept"] == pruned["tokens"] / 2
+    assert unpruned["tokens"] == unpruned["tokens_kept"] == pruned["tokens"]
+    assert [(row["length_before"], row["length_after"]) for row in rows] == _measured(folder, questions)
+
+
+def _measured(folder, questions):
+    """Lengths of what entered the decoder of the unpruned model, and of the pruned one, seen at its first layer."""
+    from tokprune import apply
+    from tokprune.bench.answering import generate_answers, prepare
+    from tokprune.bench.loading import load_checkpoint
+    from tokprune.bench.questionfile import QuestionFile
+
+    model, processor = load_checkpoint(folder)
+    if any(hasattr(model, name) for name in ("text_decoder", "decoder")):
+        return [(None, None), (None, None)]  # a decoder that looks at the image from outside its sequence
+    decoder = model.get_decoder()
+    layers = getattr(decoder, "layers", None) or decoder.model.decoder.layers
+    seen = []
+    hook = layers[0].register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append((args[0] if args else kwargs["hidden_states"]).shape[1]), with_kwargs=True
+    )
+    inputs = prepare(model, processor, list(QuestionFile(questions)))
+    generate_answers(model, processor, inputs, 1)
+    with apply(model, scorer="l2-norm", keep=0.5) as handle:
+        generate_answers(model, processor, inputs, 1)
+    hook.remove()
+    before, after = seen[0], seen[-1]
+    report = handle.report
+    if model.config.model_type != "mllama":  # whose image tokens are not in the sequence
+        assert (report.length_before, report.length_after) == (before, after)
+    return [(before, before), (before, after)]
