@@ -6,6 +6,8 @@ import torch
 
 from tokprune.testing.tiny_embed import IMAGE
 
+from .aligned import aligned, without_padding
+
 
 def flat_features(model, inputs):
     """All image tokens of a call one after the other `[token dim]`, as the model itself makes them."""
@@ -65,11 +67,16 @@ def hand_fed(model, inputs, kept, tokens, positions="compact", features=None, ge
 
 
 def oracle_logits(model, inputs, kept, tokens, **options):
-    """Logits of the shorter prompt, NaN at padding."""
-    fed = hand_fed(model, inputs, kept, tokens, **options)
+    """Logits of the shorter prompt for each position of the whole one, NaN at padding."""
+    return of_whole(model, inputs, kept, tokens, hand_fed(model, inputs, kept, tokens, **options))
+
+
+def of_whole(model, inputs, kept, tokens, fed):
+    """The same of the shorter prompt `fed`."""
     with torch.no_grad():
         logits = model(**fed).logits
-    return logits.masked_fill(fed["attention_mask"][..., None] == 0, torch.nan)
+    mask = inputs["attention_mask"]
+    return without_padding(aligned(logits, stays(inputs, flat_kept(kept, tokens)), mask.shape[1]), mask)
 
 
 def oracle_new_tokens(model, inputs, kept, tokens, options, **more):

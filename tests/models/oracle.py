@@ -4,6 +4,7 @@ import torch
 
 from tokprune.testing.tiny_blip2 import IMAGE, QUERIES, with_attention
 
+from .aligned import aligned
 from .calls import answer, decoder, generate
 
 
@@ -124,7 +125,8 @@ def hand_fed(model, inputs, kept, positions="compact", vectors=None):
     """Arguments for the bare language model: the tokens that stay, padded left (decoder-only) or right (T5)."""
     rows = stays(inputs, kept)
     left = not model.language_model.config.is_encoder_decoder
-    fed = {"inputs_embeds": _gather(full_embeddings(model, inputs, vectors), rows, 0.0, left)}
+    fed = Fed(rows, inputs["attention_mask"].shape[1])
+    fed["inputs_embeds"] = _gather(full_embeddings(model, inputs, vectors), rows, 0.0, left)
     fed["attention_mask"] = _gather(inputs["attention_mask"], rows, 0, left)
     if left:
         fed["input_ids"] = _gather(inputs["input_ids"], rows, model.config.text_config.pad_token_id, left)
@@ -143,11 +145,25 @@ def _gather(values, rows, fill, left):
     return gathered
 
 
-def oracle_logits(model, inputs, fed, **options):
+class Fed(dict):
+    """Arguments of a bare language model; `rows` are the positions that stayed, of `length`."""
+
+    def __init__(self, rows, length):
+        super().__init__()
+        self.rows, self.length = rows, length
+
+
+def short_logits(model, inputs, fed, **options):
     """Logits of the bare language model."""
     fed = {name: value for name, value in fed.items() if name != "input_ids"}
     with torch.no_grad():
         return model.language_model(**fed, **decoder(model, inputs), **options).logits
+
+
+def oracle_logits(model, inputs, fed, **options):
+    """The same for each position of the prompt; an encoder-decoder has logits of its decoder's positions anyway."""
+    found = short_logits(model, inputs, fed, **options)
+    return found if model.language_model.config.is_encoder_decoder else aligned(found, fed.rows, fed.length)
 
 
 def oracle_answer(model, fed, **options):
@@ -156,18 +172,16 @@ def oracle_answer(model, fed, **options):
 
 
 def oracle_loss(model, inputs, kept, labels):
-    """Mean loss over the labels that are predicted in the shorter sequence, one token after the other.
+    """Mean loss over all labels, each predicted where the prompt says what comes next.
 
     `labels` may cover only the last positions; the first one given is never predicted, for want of a token before it.
     """
-    fed = hand_fed(model, inputs, kept)
-    scores = oracle_logits(model, inputs, fed).log_softmax(dim=-1)
-    length, losses = inputs["input_ids"].shape[1], []
-    covered = length - labels.shape[1]
-    for row, places in enumerate(stays(inputs, kept)):
-        shift = scores.shape[1] - len(places)
-        for order, place in enumerate(places):
-            label = int(labels[row, place - covered]) if place > covered else -100
-            if order > 0 and label != -100:
-                losses.append(-scores[row, shift + order - 1, label])
+    scores = oracle_logits(model, inputs, hand_fed(model, inputs, kept)).log_softmax(dim=-1)
+    covered = inputs["input_ids"].shape[1] - labels.shape[1]
+    losses = [
+        -scores[row, covered + place - 1, label]
+        for row, words in enumerate(labels.tolist())
+        for place, label in enumerate(words)
+        if place > 0 and label != -100
+    ]
     return torch.stack(losses).mean()

@@ -9,6 +9,8 @@ import torch
 
 from tokprune.testing.tiny_qwen import IMAGE
 
+from .aligned import aligned, without_padding
+
 VISUAL = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
 
 
@@ -116,11 +118,12 @@ def _repeated(features, owners, times):
 
 
 def oracle_logits(model, inputs, kept):
-    """Logits of the shorter prompt, NaN at padding."""
+    """Logits of the shorter prompt for each position of the whole one, NaN at padding."""
     fed = shrunk(model, inputs, kept)
     with torch.no_grad(), features_given(model, inputs, kept) as given:
         logits = model(**fed, **given).logits
-    return logits.masked_fill(fed["attention_mask"][..., None] == 0, torch.nan)
+    mask = inputs["attention_mask"]
+    return without_padding(aligned(logits, staying(inputs, kept), mask.shape[1]), mask)
 
 
 def oracle_new_tokens(model, inputs, kept, options):

@@ -7,7 +7,7 @@ import tokprune
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.testing.tiny_embed import IMAGE, pixels, prompts, tiles
 
-from .embed_oracle import hand_fed, oracle_logits, oracle_new_tokens
+from .embed_oracle import hand_fed, of_whole, oracle_logits, oracle_new_tokens
 from .families.embedmerge import FAMILIES, both_ways
 from .families.family import assert_same, some_kept
 from .keeping import keeping
@@ -36,8 +36,7 @@ def test_kept_tokens_may_keep_their_positions(name):
     start = {"position_ids": 1} if name == "paligemma" else {}
     fed = hand_fed(model, inputs, kept, family.tokens, positions="preserve")
     fed["position_ids"] = fed["position_ids"] + start.get("position_ids", 0)
-    with torch.no_grad():
-        expected = model(**fed).logits.masked_fill(fed["attention_mask"][..., None] == 0, torch.nan)
+    expected = of_whole(model, inputs, kept, family.tokens, fed)
     options = {"max_new_tokens": 4}
     words = oracle_new_tokens(model, inputs, kept, family.tokens, options, positions="preserve")
     with tokprune.apply(model, **keeping(kept, family.tokens, positions="preserve")):

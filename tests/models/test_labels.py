@@ -1,4 +1,4 @@
-"""The loss is that of the shorter sequence, and labels stay with their tokens."""
+"""The loss is that of logits for the whole prompt, and no label is lost."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from .prompts import BATCHES, answers
 
 @decoder_only
 @pytest.mark.parametrize("batch", BATCHES)
-def test_the_loss_is_that_of_the_shorter_sequence(either, lay, batch):
+def test_the_loss_is_that_of_the_logits_that_come_with_it(either, lay, batch):
     inputs = lay(**BATCHES[batch])
     kept, labels = some_kept(len(inputs["pixel_values"]), 3), answers(inputs)
     expected = oracle_loss(either, inputs, kept, labels)
@@ -36,7 +36,7 @@ def test_labels_may_cover_only_the_last_positions(opt, covered, images):
         assert torch.allclose(forward(opt, inputs, labels=labels).loss, expected, atol=1e-6)
 
 
-def test_labels_of_image_places_go_where_their_tokens_go(opt):
+def test_labels_of_dropped_tokens_count_too(opt):
     inputs, kept = prompts("opt"), some_kept(2, 3)
     labels = torch.randint(10, 90, (2, 14), generator=torch.Generator().manual_seed(5))
     with tokprune.apply(opt, **keeping(kept)):

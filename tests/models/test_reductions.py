@@ -65,21 +65,13 @@ def real_rows(model, inputs, kept, full):
     return torch.cat([full[r, [p for p in places if mask[r, p]]] for r, places in enumerate(stays(inputs, kept))])
 
 
-def shorter_rows(model, inputs, kept, short):
-    """The same of logits of the shorter sequence."""
-    if model.language_model.config.is_encoder_decoder:
-        return short
-    mask = hand_fed(model, inputs, kept)["attention_mask"]
-    return torch.cat([short[row][mask[row].bool()] for row in range(len(short))])
-
-
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("batch", BATCHES)
 def test_hidden_tokens_give_the_logits_of_removed_ones(model, kind, batch, positions):
     inputs = prompts(kind, **BATCHES[batch])
     kept = some_kept(len(inputs["pixel_values"]), 3)
     with tokprune.apply(model, **keeping(kept, reduction="prune", positions=positions)):
-        pruned = shorter_rows(model, inputs, kept, logits(model, inputs))
+        pruned = real_rows(model, inputs, kept, logits(model, inputs))
     with tokprune.apply(model, **keeping(kept, reduction="mask", positions=positions)) as handle:
         hidden = real_rows(model, inputs, kept, logits(model, inputs))
     assert handle.report.length_after == handle.report.length_before
@@ -102,7 +94,7 @@ def test_hidden_tokens_give_the_answers_of_removed_ones(model, inputs, positions
 def test_uneven_kept_sets_are_hidden_too(model, inputs, positions):
     kept, found = torch.cat([some_kept(1, 2), some_kept(1, 6)]), []
     with tokprune.apply(model, **keeping(kept, positions=positions)):
-        pruned = shorter_rows(model, inputs, kept, logits(model, inputs))
+        pruned = real_rows(model, inputs, kept, logits(model, inputs))
     with tokprune.apply(model, **keeping(kept, reduction="mask", positions=positions)):
         found = real_rows(model, inputs, kept, logits(model, inputs))
     assert torch.allclose(found, pruned, atol=2e-4)

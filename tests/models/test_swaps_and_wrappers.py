@@ -83,7 +83,7 @@ def test_a_model_compiled_before_apply_is_pruned_and_then_is_not(compiler):
     assert torch.allclose(logits(compiled, inputs), plain, atol=1e-4)
     with tokprune.apply(compiled, keep=3) as handle:
         expected = logits(model, inputs)
-        assert expected.shape[1] == 9
+        assert (expected - plain).abs().max() > 0.1
         assert torch.allclose(logits(compiled, inputs), expected, atol=1e-4)
         assert handle.model is model
     assert torch.allclose(logits(compiled, inputs), plain, atol=1e-4)

@@ -44,12 +44,12 @@ class Call(Observation):
     counts: HostCopy | None = None
     """Placeholders in each row."""
     input_ids: Tensor | None = None
-    labels: Tensor | None = None
-    loss_options: dict[str, Any] = field(default_factory=dict)
+    asked: Any = None
+    """What the caller `Asked` of the answer; None where its logits are not those of the prompt."""
     rows: Any = None
     """`Rows` that were kept, or None if nothing was cut."""
-    label_rows: Any = None
-    """`Rows` by which the labels follow their tokens."""
+    shown: Any = None
+    """`Rows` that stand for all of the prompt in the answer, or None if all do for themselves."""
     bias_positions: Tensor | None = None
     """Positions `[row kept]` for a relative position bias, while they differ from 0, 1, 2, ..."""
     gapped: bool = False

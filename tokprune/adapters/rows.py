@@ -49,6 +49,37 @@ class Rows:
             index = kept_index(kept, length)
         return cls(index, kept.gather(1, index), kept.shape[1])
 
+    @classmethod
+    def hiding(cls, kept: Tensor) -> Rows:
+        """Plan to keep all positions in place, and to hide those where `kept` (bool `[row sequence]`) is False."""
+        own = torch.arange(kept.shape[1], device=kept.device).expand(kept.shape)
+        return cls(own, kept, kept.shape[1])
+
+    @property
+    def source(self) -> Tensor:
+        """For each old position `[row sequence]` the new one that stands for it.
+
+        Itself, or the last one before it that stayed, because that is what the model would go on from; the first one
+        that stayed, where none did before.
+        """
+        new = torch.arange(self.length, device=self.index.device).expand(self.index.shape)
+        if self.valid is not None:
+            new = new.masked_fill(~self.valid, -1)
+        place = new.new_full((len(new), self.before), -1).scatter(1, self.index, new)
+        latest = place.cummax(dim=1).values
+        first = place.masked_fill(place < 0, self.length - 1).amin(dim=1, keepdim=True)
+        return torch.where(latest < 0, first, latest)
+
+    def restored(self, values: Tensor, last: int | None = None) -> Tensor:
+        """Values for the `last` old positions (None: for all), from those of the new positions `[row length ...]`.
+
+        Of the new positions, too, only the last may be given, as many as `last` at least.
+        """
+        wanted = self.source if last is None else self.source[:, -last:]
+        index = (wanted - (self.length - values.shape[1])).to(values.device)
+        extra = (1,) * (values.dim() - 2)
+        return values.gather(1, index.view(*index.shape, *extra).expand(*index.shape, *values.shape[2:]))
+
     def take(self, values: Tensor, fill: float) -> Tensor:
         """The kept positions of `values` (`[row sequence ...]`), with `fill` where a row has fewer."""
         index = self.index.to(values.device)

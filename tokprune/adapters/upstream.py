@@ -126,6 +126,12 @@ def with_deepstack(output: Any, layers: Sequence[Sequence[Tensor]]) -> Any:
     return output
 
 
+def own_loss(model: Any, logits: Tensor, labels: Tensor, options: Mapping[str, Any]) -> Tensor:
+    """The loss that a model with a language model computes of its logits `[row sequence word]` and labels itself."""
+    loss: Tensor = model.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **options)
+    return loss
+
+
 _SPECIAL = ("pad_token_id", "eos_token_id")
 
 

@@ -6,13 +6,13 @@ sampling on the shorter sequence; decode steps never see tokprune.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.answers import Asked
 from tokprune.adapters.attached import Attached
 from tokprune.adapters.calls import Call, current_call, during_call, enter_call
 from tokprune.adapters.capture import Capture
@@ -21,7 +21,6 @@ from tokprune.adapters.delegated.prompt import PromptShortener
 from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
-from tokprune.adapters.loss import shorter_loss
 from tokprune.adapters.modules import MethodShim, module_at
 from tokprune.adapters.outercall import named_arguments, put_prompt_back, refuse_precomputed
 from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
@@ -91,16 +90,13 @@ class DelegatedCut(Attached):
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         arguments = named_arguments(model.forward, args, kwargs)
         call = self._open(arguments)
+        if not self.encoder_decoder:  # else logits and labels are those of the decoder, which is no part of the prompt
+            call.asked, arguments = Asked.of(model, arguments)
         enter_call(self, call)
-        if not self.encoder_decoder and arguments.get("labels") is not None:
-            # The outer model compares logits and labels itself, and the logits are about to become fewer.
-            call.labels = arguments.pop("labels")
-            names = inspect.signature(model.forward).parameters
-            call.loss_options = {k: v for k, v in kwargs.items() if k not in names}
         return (), arguments
 
     def _end(self, call: Call, output: Any) -> Any:
-        return None if output is None or call.labels is None else shorter_loss(self.model, output, call)
+        return None if call.asked is None else call.asked.answered(self.model, output, call.shown)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = self._open(named_arguments(original, args, kwargs))

@@ -67,11 +67,10 @@ class PromptShortener:
             kwargs.update(self._moved_positions(call, kwargs, mask, stays, rows, generating))
             if self.cut.reduction.removes:
                 kwargs.update(self._taken(rows, kwargs, embeds, mask))
-                call.rows = rows
+                call.rows = call.shown = rows
             else:
+                call.shown = Rows.hiding(stays)
                 kwargs.update(inputs_embeds=embeds, attention_mask=mask * stays.to(mask.dtype))
-            if call.labels is not None:
-                call.label_rows = rows
         return kwargs, Observed(kept, length, kwargs["inputs_embeds"].shape[1], sizes)
 
     def check(self, call: Call) -> list[int] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tokprune.adapters.answers import Asked
 from tokprune.adapters.calls import Observation
 from tokprune.adapters.embedmerge.features import Features
 from tokprune.adapters.hostcopy import HostCopy
@@ -37,6 +38,10 @@ class ImageCall(Observation):
     """The features that stay; None if all of them do."""
     rows: Rows | None = None
     """Which positions of the prompt stay; None if none left."""
+    asked: Asked | None = None
+    """What the caller asked of the answer; None in a generation."""
+    shown: Rows | None = None
+    """What stands for all of the prompt in the answer; None if all do for themselves."""
     whole: Mapping[str, Any] | None = None
     """The arguments of the prompt as it came, once it has been shortened."""
     videos: bool = False

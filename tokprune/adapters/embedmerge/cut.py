@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.answers import Asked
 from tokprune.adapters.attached import Attached
 from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call
 from tokprune.adapters.capture import Capture
@@ -54,7 +55,7 @@ class EmbedMergeCut(Attached):
         self._attach()
 
     def _install(self, undo: list[Any]) -> None:
-        Entrance(self, self.model, self._begin, self.continued.note).install(undo)
+        Entrance(self, self.model, self._begin, self._end).install(undo)
         undo.append(self.base.register_forward_pre_hook(Hook(self._on_base), with_kwargs=True))
         self.capture.install(undo)
         self._shim(self.model, "generate", self._around_generate)
@@ -73,8 +74,13 @@ class EmbedMergeCut(Attached):
             prompt = self.continued.prompt_of(arguments)
             return None if prompt is None else ((), masked_anew(prompt, arguments))
         call = self._open(arguments, generating=False)
+        call.asked, arguments = Asked.of(model, arguments)
         enter_call(self, call)
         return (), self._shorten(call, arguments)
+
+    def _end(self, call: ImageCall, output: Any) -> Any:
+        self.continued.note(call, output)
+        return None if call.asked is None else call.asked.answered(self.model, output, call.shown)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arguments = named_arguments(original, args, kwargs)

@@ -15,7 +15,6 @@ from tokprune.adapters.embedmerge.images import rows_of_images
 from tokprune.adapters.embedmerge.rotary import close_text_gaps, take_channels
 from tokprune.adapters.embedmerge.signal import ImageSignals
 from tokprune.adapters.grouped import by_image, observed_in_groups
-from tokprune.adapters.loss import IGNORED
 from tokprune.adapters.positions import compact, sequence_positions
 from tokprune.adapters.rows import Rows
 from tokprune.adapters.upstream import marks_images
@@ -93,26 +92,20 @@ class ImagePrompt:
         if moved is not None:
             changed["position_ids"] = moved
         if not self.cut.reduction.removes:
+            call.shown = Rows.hiding(stays)
             return {**changed, "attention_mask": mask * stays.to(mask.dtype)}, length
-        call.rows = rows
+        call.rows = call.shown = rows
         if call.generating or call.gapped or rows.valid is not None:
             changed["attention_mask"] = mask
+        pad = self.config.pad_token_id if isinstance(self.config.pad_token_id, int) else 0
         for name, value in changed.items():
             if name in self.family.arguments or not isinstance(value, Tensor):
                 continue
             if name == "position_ids" and value.dim() == 3:
                 changed[name] = take_channels(rows, value)
             elif value.shape[:2] == places.shape:
-                changed[name] = self._take(rows, name, value)
+                changed[name] = rows.take(value, pad if name == "input_ids" else 0)
         return changed, rows.length
-
-    def _take(self, rows: Rows, name: str, value: Tensor) -> Tensor:
-        pad = self.config.pad_token_id if isinstance(self.config.pad_token_id, int) else 0
-        taken = rows.take(value, {"input_ids": pad, "labels": IGNORED}.get(name, 0))
-        if name == "labels" and rows.valid is not None:  # nothing came before a row's first token to predict it
-            first = rows.valid.to(taken.device).long().argmax(dim=1, keepdim=True)
-            taken = taken.scatter(1, first, IGNORED)
-        return taken
 
     def _positions(self, call: ImageCall, arguments: dict[str, Any], stays: Tensor) -> Tensor | None:
         """Position ids of the unpruned length, where the model's own would not be those that were asked for."""

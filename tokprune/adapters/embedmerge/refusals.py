@@ -46,19 +46,11 @@ def refuse_call(family: EmbedFamily, cut: Cut, arguments: Mapping[str, Any], mod
             "expected attention_mask [row sequence], one number for each token; a mask that is made for attention "
             "already cannot be shortened"
         )
-    for name in ("shift_labels", "cache_position", "cu_seq_lens_q"):
+    for name in ("cache_position", "cu_seq_lens_q"):
         if arguments.get(name) is not None:
             raise UnsupportedCallError(
                 f"{name} counts the tokens of the whole prompt, which is shortened; leave it away"
             )
-    if isinstance(arguments.get("logits_to_keep"), Tensor):
-        raise UnsupportedCallError(
-            "logits_to_keep names places of the whole prompt, which is shortened; give a number of last tokens instead"
-        )
-    if arguments.get("labels") is not None and not cut.reduction.removes:
-        raise UnsupportedCallError(
-            "labels of a prompt with hidden tokens: the model would let hidden tokens predict; use reduction 'prune'"
-        )
     for name, value in family.fixed.items():
         if arguments.get(name) is not None and arguments[name] != value and cut.needs:
             raise UnsupportedCallError(

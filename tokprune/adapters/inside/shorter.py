@@ -14,33 +14,25 @@ from tokprune.adapters.rows import Rows
 
 @dataclass(frozen=True, eq=False)
 class Shorter:
-    """Which positions of each row go on, and which of them stands for each old position afterwards.
+    """Which positions of each row go on.
 
     A row that keeps fewer than the longest is filled up in front with positions that nobody sees.
 
     Attributes:
         rows: the positions that go on.
-        source: `[row sequence]`, for each old position the new one that stands for it: itself, or the last one before
-            it that stayed, because that is what the model would go on from.
     """
 
     rows: Rows
-    source: Tensor
 
     @classmethod
     def of(cls, stays: Tensor, lengths: Sequence[int]) -> Shorter:
         """Let only the positions of `stays` (bool `[row sequence]`) go on, `lengths` of them in each row."""
-        rows = Rows.of(stays, "left", lengths)
-        place = stays.long().cumsum(dim=1) - 1
-        if rows.valid is not None:
-            place = place + (rows.length - stays.sum(dim=1, keepdim=True))
-        return cls(rows, _source(stays, place))
+        return cls(Rows.of(stays, "left", lengths))
 
     @classmethod
     def hiding(cls, stays: Tensor) -> Shorter:
         """Let all positions go on, but hide those that do not stay."""
-        own = torch.arange(stays.shape[1], device=stays.device).expand(stays.shape)
-        return cls(Rows(own, stays, stays.shape[1]), _source(stays, own))
+        return cls(Rows.hiding(stays))
 
     def states(self, states: Tensor) -> Tensor:
         """Of the vectors `[row sequence dim]` those that go on."""
@@ -48,8 +40,7 @@ class Shorter:
 
     def restored(self, states: Tensor) -> Tensor:
         """Vectors `[row sequence dim]` for all old positions, from those that went on."""
-        source = self.source.to(states.device)[..., None]
-        return states.gather(1, source.expand(-1, -1, states.shape[-1]))
+        return self.rows.restored(states)
 
     def positions(self, values: Tensor) -> Tensor:
         """Of something said of each position, `[row sequence ...]` or the same for all rows, what is said of those."""
@@ -87,12 +78,6 @@ class Shorter:
         # Whoever sees nobody at all would get no number from the softmax.
         seen = (valid.to(mask.device)[:, None, :] | (key[:, None, :] == query[:, :, None]))[:, None]
         return mask & seen if mask.dtype == torch.bool else mask.masked_fill(~seen, torch.finfo(mask.dtype).min)
-
-
-def _source(stays: Tensor, place: Tensor) -> Tensor:
-    source: Tensor = place.masked_fill(~stays, -1).cummax(dim=1).values
-    first = place.masked_fill(~stays, place.shape[1]).amin(dim=1, keepdim=True).clamp(max=place.shape[1] - 1)
-    return torch.where(source < 0, first, source)
 
 
 def _taken(mask: Tensor, index: Tensor, dim: int) -> Tensor:
