@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.upstream import SEQUENCES
 from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError
 from tokprune.interfaces import Adapter, Cut, Observed
@@ -63,9 +64,6 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
         )
 
 
-_SEQUENCES = ("inputs_embeds", "encoder_hidden_states", "key_value_states", "cross_attention_states")
-
-
 class _Spy:
     """Notes the lengths of the sequences that enter the reader, and its submodules, once the cut has happened.
 
@@ -83,7 +81,7 @@ class _Spy:
             self.around = not self.seen
         if not self.seen:
             return
-        sequences = [kwargs.get(name) for name in _SEQUENCES]
+        sequences = [kwargs.get(name) for name in SEQUENCES]
         if any(module is each for each in self.heads) and not any(isinstance(s, Tensor) for s in sequences):
             sequences = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 3]
         self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
 
 from tokprune.adapters.calls import leave_call
 from tokprune.adapters.modules import MethodShim
+from tokprune.adapters.shape import Relied, check_shape
 from tokprune.interfaces import Cut, Observed
 
 
@@ -30,12 +31,21 @@ class Attached:
         self._undo: list[Any] = []
 
     def _attach(self) -> None:
-        """Put every hook and shim on the model; if one cannot be put there, none stays."""
+        """Put every hook and shim on the model; if one cannot be put there, none stays.
+
+        Raises:
+            AdapterError: the installed transformers has not the shape that is relied on.
+        """
+        check_shape(self.model, f"target {self.cut.target!r}", self._relies())
         try:
             self._install(self._undo)
         except BaseException:
             self.remove()
             raise
+
+    def _relies(self) -> Iterable[Relied]:
+        """What the cut reads, replaces or stands in for, by the names that the model's library gives it."""
+        raise NotImplementedError
 
     def _install(self, undo: list[Any]) -> None:
         """Put hooks and shims on the model, and append what takes each of them off to `undo`."""

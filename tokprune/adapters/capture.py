@@ -11,6 +11,7 @@ from tokprune.adapters.calls import Observation, current_call
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.packed import PackedSource
+from tokprune.adapters.shape import Relied, takes
 from tokprune.adapters.sources import AttentionSource
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AdapterError, UnsupportedCallError
@@ -54,6 +55,14 @@ class Capture:
         if vectors is not None:
             paths.add(vectors)
         self.modules = {path: module_at(model, path) for path in sorted(paths)}
+
+    def relies(self) -> list[Relied]:
+        """What is read of the arguments of the modules that are observed."""
+        found = [takes(self.modules[self.padded], "forward", self.padded_by)] if self.padded is not None else []
+        for source in self.sources:
+            if source.attention is not None:
+                found.append(takes(self.modules[source.attention], "forward", *source.reads))
+        return found
 
     def install(self, undo: list[Any]) -> None:
         """Register the hooks and append their handles to `undo`."""

@@ -169,6 +169,7 @@ class GenericAdapter:
                 encoder=self.encoder,
                 decoder=reader,
                 crossings=(),
+                given=[name for name in ("encoder_outputs",) if name in inspect.signature(model.forward).parameters],
                 attention=attention,
                 protected=self.protected,
                 patch_size=self.patch_size,

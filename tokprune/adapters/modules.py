@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from tokprune.adapters.hooks import leave_to_python
+from tokprune.adapters.shape import release_of
 from tokprune.errors import AdapterError
 
 
@@ -18,7 +19,8 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
         return model.get_submodule(path)
     except AttributeError as error:
         raise AdapterError(
-            f"{type(model).__name__} has no module {path!r} ({error}); this adapter does not fit this version of it"
+            f"{type(model).__name__} of {release_of(model)} has no module {path!r} ({error}); this adapter does not "
+            "fit this release of it"
         ) from None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.upstream import ENCODED
 from tokprune.errors import UnsupportedCallError
 
 
@@ -51,14 +52,14 @@ def refuse_precomputed(arguments: Mapping[str, Any], what: str, instead: str) ->
     """Raise `UnsupportedCallError` if the call brings what an image encoder would have made."""
     if encoded_before(arguments):
         raise UnsupportedCallError(
-            f"mm_encoder_outputs brings {what} that were computed earlier, so there are no votes to prune them by; "
+            f"{ENCODED} brings {what} that were computed earlier, so there are no votes to prune them by; "
             f"pass {instead} instead, or call handle.remove() first"
         )
 
 
 def encoded_before(arguments: Mapping[str, Any]) -> bool:
     """Whether the call brings images that were encoded earlier; transformers itself passes an empty dict for none."""
-    encoded = arguments.get("mm_encoder_outputs")
+    encoded = arguments.get(ENCODED)
     return encoded is not None and (not isinstance(encoded, Mapping) or encoded.get("image") is not None)
 
 

@@ -61,6 +61,11 @@ class PackedSource(AttentionSource):
     attend to each other (`cu_seqlens`) by its caller.
     """
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Keyword arguments of the attention module that matter."""
+        return "position_embeddings", "cu_seqlens"
+
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
         """Queries and keys `[1 head token dim]` in a projection's output `[token features]`."""
         return super().split(parts, output[None])

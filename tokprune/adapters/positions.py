@@ -26,6 +26,16 @@ def compact(positions: Tensor, kept: Tensor) -> Tensor:
     return (positions - (~kept).long().cumsum(dim=1)).clamp(min=0)
 
 
+BIAS = (
+    "relative_attention_bias",
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "is_decoder",
+    "_relative_position_bucket",
+)
+"""Attributes of T5's attention by which its bias is worked out again."""
+
+
 def relative_bias_attention(language_model: nn.Module) -> nn.Module:
     """The attention module whose relative position bias an encoder-decoder language model's encoder shares.
 
@@ -34,7 +44,7 @@ def relative_bias_attention(language_model: nn.Module) -> nn.Module:
     """
     try:
         attention: nn.Module = language_model.get_submodule("encoder.block.0.layer.0.SelfAttention")
-        _ = attention.relative_attention_bias, attention.compute_bias
+        _ = attention.relative_attention_bias
     except AttributeError:
         raise AdapterError(
             f"language model {type(language_model).__name__}: moving positions is only known for decoder-only "

@@ -47,6 +47,11 @@ class AttentionSource:
     attention: str | None = None
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """Keyword arguments of the attention module that matter."""
+        return ()
+
+    @property
     def slot(self) -> tuple[str, int]:
         """Signal and layer: what the votes are filed under."""
         return self.signal, self.layer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,32 @@ CACHE_IN_WORDS = "the given cache (cache=, called past_key_values before transfo
 
 IMAGE_SIZES = ("image_grid_thw", "image_sizes", "aspect_ratio_ids")
 """Inputs by which images of one model differ in how many tokens they have."""
+
+
+SEQUENCES = ("inputs_embeds", "encoder_hidden_states", "key_value_states", "cross_attention_states")
+"""Arguments that bring a sequence of vectors to what reads it."""
+ENCODED = "mm_encoder_outputs"
+"""Argument that brings features which were computed earlier."""
+OPTIONS = (
+    "use_cache",
+    "cache_implementation",
+    "prompt_lookup_num_tokens",
+    "prefill_chunk_size",
+    "max_length",
+    "max_new_tokens",
+    "min_length",
+    "min_new_tokens",
+    "num_beams",
+    "num_return_sequences",
+)
+"""Options of a generation that are looked at: under another name they would be overlooked."""
+
+
+def since(release: str) -> bool:
+    """Whether the installed transformers is `release` ("5.20") or newer; pre-releases of it count."""
+    installed = getattr(sys.modules.get("transformers"), "__version__", "0")
+    found = [int(part) for part in re.findall(r"\d+", installed)[:2]]
+    return found >= [int(part) for part in release.split(".")]
 
 
 def cache_in(arguments: Mapping[str, Any]) -> Any:
@@ -74,7 +101,7 @@ def encodes_before_expanding(model: Any) -> bool:
 
     Releases before expand the images, and have them encoded once for each beam.
     """
-    return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+    return ENCODED in inspect.signature(model.forward).parameters
 
 
 def mixes_up_images(model: Any, encoded: int, rows: Sequence[int]) -> bool:

@@ -30,7 +30,8 @@ from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import named_arguments
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
-from tokprune.adapters.upstream import cache_in, cache_of
+from tokprune.adapters.shape import Relied, checkpoints, generates, takes
+from tokprune.adapters.upstream import CACHE_NAMES, cache_in, cache_of
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.keep import keep_count
@@ -73,6 +74,21 @@ class CrossCut(Attached):
         self.capture = Capture(self, model, sources, watched=paths)
         self.generations = Generations()
         self._attach()
+
+    def _relies(self) -> list[Relied]:
+        family, first = self.family, self.family.crossings[0]
+        others = filter(None, (family.gate, family.images, first.states if family.once else None))
+        return [
+            takes(self.encoder, "forward", *filter(None, [family.tiles])),
+            takes(self.decoder, "forward", "input_ids", "inputs_embeds", "attention_mask", CACHE_NAMES, *others),
+            *(
+                takes(module, "forward", "hidden_states", crossing.states, crossing.mask)
+                for module, crossing in zip(self.modules, self.behind, strict=True)
+            ),
+            *checkpoints(self.decoder.modules()),
+            *generates(self.model),
+            *self.capture.relies(),
+        ]
 
     def _install(self, undo: list[Any]) -> None:
         refusals = Refusals(self.family, self.cut, self.decoder, self.modules)

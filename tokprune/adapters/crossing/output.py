@@ -26,6 +26,7 @@ from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.reducing import reduce_tokens
+from tokprune.adapters.shape import Relied, generates, takes
 from tokprune.errors import UnsupportedCallError
 from tokprune.functional import kept_index
 from tokprune.interfaces import Cut, Observed
@@ -46,6 +47,14 @@ class EncoderOutputCut(Attached):
         self.capture = Capture(self, model, sources, watched=(family.encoder, family.decoder))
         self._given: Any = WeakIdKeyDictionary()  # what this cut gave, so that it is known when it comes back
         self._attach()
+
+    def _relies(self) -> list[Relied]:
+        return [
+            takes(self.model, "forward", *self.family.given),
+            takes(self.encoder, "forward", *filter(None, [self.family.tiles])),
+            *generates(self.model),
+            *self.capture.relies(),
+        ]
 
     def _install(self, undo: list[Any]) -> None:
         Guard(self.model, self.owner, self._check).install(undo)

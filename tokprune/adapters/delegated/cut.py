@@ -21,12 +21,13 @@ from tokprune.adapters.delegated.prompt import PromptShortener
 from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
-from tokprune.adapters.modules import MethodShim, module_at
+from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import named_arguments, put_prompt_back, refuse_precomputed
-from tokprune.adapters.positions import RelativeBias, refuse_checkpointing, relative_bias_attention
+from tokprune.adapters.positions import BIAS, RelativeBias, refuse_checkpointing, relative_bias_attention
 from tokprune.adapters.refusals import refuse_after
+from tokprune.adapters.shape import Relied, generates, has, takes
 from tokprune.adapters.sources import chosen_sources
-from tokprune.adapters.upstream import cache_in, shift_length_limits
+from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, cache_in, shift_length_limits, since
 from tokprune.interfaces import Cut, Observed
 
 
@@ -52,20 +53,32 @@ class DelegatedCut(Attached):
         )
         self.prompt = PromptShortener(family, cut, self.capture, self.language_model)
         self.encoder_decoder = self.prompt.encoder_decoder
-        self.bias: MethodShim | None = None
-        if self.encoder_decoder and self.prompt.moves:
-            attention = relative_bias_attention(self.language_model)
-            self.bias = MethodShim(attention, "compute_bias", RelativeBias(self, attention))
+        moves = self.encoder_decoder and self.prompt.moves
+        self.biased = relative_bias_attention(self.language_model) if moves else None
         self._attach()
+
+    def _relies(self) -> list[Relied]:
+        moves = not self.encoder_decoder and (self.cut.positions == "preserve" or not self.cut.reduction.removes)
+        own = hasattr(self.model, "generate")
+        read = ("input_ids", "attention_mask", "labels", self.family.image_argument)
+        return [
+            takes(self.model, "forward", *read, *([ENCODED] if own and since("5.20") else [])),
+            takes(self.model, "get_placeholder_mask", "inputs_embeds"),
+            takes(self.language_model, "forward", "inputs_embeds", "attention_mask", CACHE_NAMES),
+            *([takes(self.language_model, "forward", "position_ids")] if moves else []),
+            *([takes(self.language_model, "generate"), *generates(self.language_model)] if own else []),
+            *([] if self.biased is None else [takes(self.biased, "compute_bias", "query_length", "key_length")]),
+            *([] if self.biased is None else [has(self.biased, *BIAS)]),
+            *self.capture.relies(),
+        ]
 
     def _install(self, undo: list[Any]) -> None:
         model, language_model = self.model, self.language_model
         Entrance(self, model, self._begin, self._end).install(undo)
         undo.append(language_model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True))
         self.capture.install(undo)
-        if self.bias is not None:
-            self.bias.install()
-            undo.append(self.bias)
+        if self.biased is not None:
+            self._shim(self.biased, "compute_bias", RelativeBias(self, self.biased))
         if hasattr(model, "generate"):  # else whoever generates does so with the language model, past the image
             self._shim(model, "generate", self._around_generate)
             self._shim(language_model, "generate", self._around_inner_generate)
@@ -75,7 +88,7 @@ class DelegatedCut(Attached):
     def _open(self, arguments: dict[str, Any]) -> Call:
         self.capture.verify()
         refuse_precomputed(arguments, "query tokens", self.family.image_argument)
-        if self.bias is not None and torch.is_grad_enabled():
+        if self.biased is not None and torch.is_grad_enabled():
             refuse_checkpointing(self.language_model)
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
         call = Call(placeholders=self.family.placeholders(self.model, ids, embeds), input_ids=ids)

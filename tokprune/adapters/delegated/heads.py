@@ -19,6 +19,7 @@ from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.refusals import refuse_after, refuse_what_needs_a_mask
+from tokprune.adapters.shape import Relied, takes
 from tokprune.adapters.sources import AttentionSource, chosen_sources
 from tokprune.functional import kept_index
 from tokprune.interfaces import Cut, Observed
@@ -81,6 +82,9 @@ class HeadCut(Attached):
         where = f"adapter {self.family.name!r} target {self.cut.target!r}"
         refuse_after(where, "behind the encoder", self.cut, ", or choose target 'image'")
         refuse_what_needs_a_mask(where, self.cut, "what reads them")
+
+    def _relies(self) -> list[Relied]:
+        return [takes(self.former, "forward", "query_embeds", "encoder_hidden_states"), *self.capture.relies()]
 
     def _install(self, undo: list[Any]) -> None:
         Entrance(self, self.model, self._begin).install(undo)

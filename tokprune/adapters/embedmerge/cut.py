@@ -29,10 +29,22 @@ from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
+from tokprune.adapters.shape import Relied, generates, takes
 from tokprune.adapters.sources import chosen_sources
-from tokprune.adapters.upstream import cache_in, inferred_mask, mixes_up_images, shift_length_limits
+from tokprune.adapters.upstream import (
+    CACHE_NAMES,
+    ENCODED,
+    cache_in,
+    inferred_mask,
+    mixes_up_images,
+    shift_length_limits,
+    since,
+)
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
+
+_POSITIONED = ("input_ids", "attention_mask", "image_grid_thw", "mm_token_type_ids")
+"""What a model computes the positions of a prompt from."""
 
 
 class EmbedMergeCut(Attached):
@@ -53,6 +65,18 @@ class EmbedMergeCut(Attached):
         self.prompt = ImagePrompt(self.base, family, cut, signals, self.config)
         self.continued = Continuations()
         self._attach()
+
+    def _relies(self) -> list[Relied]:
+        read = ("input_ids", "attention_mask", "position_ids", CACHE_NAMES, self.family.arguments[0])
+        return [
+            takes(self.model, "forward", *read, "labels", "logits_to_keep", *([ENCODED] if since("5.20") else [])),
+            takes(self.model, "get_input_embeddings"),
+            takes(self.base, "forward", *read),
+            takes(self.base, "get_image_features", self.family.arguments[0]),
+            *([takes(self.base, "get_rope_index", *_POSITIONED)] if self.family.rotary else []),
+            *generates(self.model),
+            *self.capture.relies(),
+        ]
 
     def _install(self, undo: list[Any]) -> None:
         Entrance(self, self.model, self._begin, self._end).install(undo)

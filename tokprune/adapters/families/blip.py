@@ -49,5 +49,6 @@ class Blip(CrossAttentionAdapter):
                 {"qkv": "query key value"},
             ),
             protected=1,
+            given=(),
             patch_size=vision.patch_size,
         )

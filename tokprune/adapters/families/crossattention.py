@@ -11,6 +11,7 @@ from torch import nn
 from tokprune.adapters.crossing.cut import CrossCut
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.output import EncoderOutputCut
+from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError
@@ -30,7 +31,7 @@ class CrossAttentionAdapter:
         for path, classes in self.models.items():
             # A model of a library that was never imported cannot exist, so there is no need to import it here.
             module = sys.modules.get(path)
-            if module is not None and isinstance(model, tuple(getattr(module, name) for name in classes)):
+            if module is not None and isinstance(model, tuple(getattr(module, name, ()) for name in classes)):
                 return True
         return False
 
@@ -40,13 +41,15 @@ class CrossAttentionAdapter:
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """The one target and its signals."""
-        return {self.target: self.family(model).signals}
+        with known_shape(model, f"adapter {self.name!r}"):
+            return {self.target: self.family(model).signals}
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut at the encoder's output, or where `after` says: behind so many cross-attention layers of the decoder."""
         if cut.target != self.target:
             raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: {self.target!r}")
-        family = self.family(model)
+        with known_shape(model, f"adapter {self.name!r}"):
+            family = self.family(model)
         place = layers_in_front(family, cut)
         if place == 0 and not family.masked and cut.keep is not None and cut.reduction.removes:
             return EncoderOutputCut(model, family, cut, done, owner)

@@ -12,6 +12,7 @@ from tokprune.adapters.embedmerge.cut import EmbedMergeCut
 from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
 from tokprune.adapters.inside.family import decoder_family
+from tokprune.adapters.shape import known_shape
 from tokprune.after import After
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -32,7 +33,7 @@ class EmbedMergeAdapter:
         """Whether `model` is of the class that the adapter is for."""
         # A model of a library that was never imported cannot exist, so there is no need to import it here.
         module = sys.modules.get(self.module)
-        return module is not None and isinstance(model, getattr(module, self.model))
+        return module is not None and isinstance(model, getattr(module, self.model, ()))
 
     def family(self, model: Any) -> EmbedFamily:
         """Module paths and sizes of one model."""
@@ -40,7 +41,8 @@ class EmbedMergeAdapter:
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Targets and their signals."""
-        family = self.family(model)
+        with known_shape(model, f"adapter {self.name!r}"):
+            family = self.family(model)
         grid = () if family.grid is None and family.grids is None else ("grid",)
         text = ("cross_attention",) if self.inside else ()
         return {"image": ("tokens", *text, *family.sources, "text", *grid)}
@@ -53,7 +55,8 @@ class EmbedMergeAdapter:
         """Cut the image tokens in front of the language model, or inside if `after` or the text's votes are wanted."""
         if cut.target != "image":
             raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'image'")
-        family = self.family(model)
+        with known_shape(model, f"adapter {self.name!r}"):
+            family = self.family(model)
         if self.inside and (cut.after is not None or "cross_attention" in cut.needs):
             decoder = decoder_family(model, family.name, family.image_token_id, family.base, family.arguments[0])
             return InsideCut(model, decoder, cut, done, owner)

@@ -12,6 +12,7 @@ from torch import nn
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import first_path, module_at
+from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -71,7 +72,9 @@ class EncoderAdapter:
         """Cut the image tokens between the encoder's layers."""
         if cut.target != "image":
             raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: 'image'")
-        return LayerCut(model, self._family(model), cut, done, owner)
+        with known_shape(model, f"adapter {self.name!r}"):
+            family = self._family(model)
+        return LayerCut(model, family, cut, done, owner)
 
     def _known(self, model: nn.Module) -> Iterator[tuple[str, str]]:
         """Modules and names of the classes that `model` belongs to."""

@@ -54,6 +54,11 @@ class Mistral3(EmbedMergeAdapter):
 class _PixtralSource(PackedSource):
     """A layer of Pixtral, which has the images of a call behind each other in one row."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Keyword arguments of the attention module that matter."""
+        return ("position_embeddings",)
+
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
         """Queries or keys `[1 head token dim]` in a projection's output `[1 token features]`."""
         return AttentionSource.split(self, parts, output)

@@ -12,6 +12,7 @@ from tokprune.adapters.delegated.cut import DelegatedCut
 from tokprune.adapters.delegated.family import DelegatedFamily
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.layercut.family import EncoderFamily
+from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -48,14 +49,18 @@ class QFormerAdapter:
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where their reader takes over, the image tokens between the encoder's layers."""
         if cut.target == "image":
-            return LayerCut(model, encoder_family(model, self.name), cut, done, owner)
+            with known_shape(model, f"adapter {self.name!r}"):
+                encoder = encoder_family(model, self.name)
+            return LayerCut(model, encoder, cut, done, owner)
         if cut.target == "query":
             return self.attach_query(model, cut, done, owner)
         raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'query', 'image'")
 
     def attach_query(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where the language model takes over."""
-        return DelegatedCut(model, query_family(model, self.name, self.asks), cut, done, owner)
+        with known_shape(model, f"adapter {self.name!r}"):
+            family = query_family(model, self.name, self.asks)
+        return DelegatedCut(model, family, cut, done, owner)
 
 
 def query_family(model: nn.Module, name: str, asks: bool) -> DelegatedFamily:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import during_call
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut, refuse_mask
 from tokprune.adapters.layercut.family import EncoderFamily
+from tokprune.adapters.shape import Relied, has, takes
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -91,6 +92,13 @@ class TimmFamily(EncoderFamily):
 
 class TimmCut(LayerCut):
     """A cut between the blocks of a `VisionTransformer`, which is as often called by its methods as as a whole."""
+
+    def _relies(self) -> list[Relied]:
+        return [
+            takes(self.encoder, "forward_features"),
+            takes(self.encoder, "forward_intermediates", "output_fmt"),
+            has(self.encoder, "grad_checkpointing", "patch_drop"),
+        ]
 
     def _install_entry(self, undo: list[Any]) -> None:
         for name, around in (("forward_features", self._around), ("forward_intermediates", self._around_intermediates)):

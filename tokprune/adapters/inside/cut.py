@@ -36,7 +36,8 @@ from tokprune.adapters.inside.refusals import (
 from tokprune.adapters.inside.voting import Voting
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import Options, encoded_before, named_arguments
-from tokprune.adapters.upstream import cache_in
+from tokprune.adapters.shape import Relied, checkpoints, generates, takes
+from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, cache_in
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 
@@ -69,6 +70,18 @@ class InsideCut(Attached):
         self.guard = Guard(model, owner, self._check)
         self.generations = Generations()
         self._attach()
+
+    def _relies(self) -> list[Relied]:
+        read = ("attention_mask", "position_ids", CACHE_NAMES)
+        return [
+            takes(self.core, "forward", "input_ids", "inputs_embeds", *read, self.family.image_argument),
+            takes(self.core, "get_image_features"),
+            takes(self.core, "get_input_embeddings"),
+            takes(self.language_model, "forward", "inputs_embeds", *read),
+            *(takes(layer, "forward", "hidden_states", "position_embeddings", *read) for layer in self.layers),
+            *checkpoints(self.layers),
+            *generates(self.model),
+        ]
 
     def _install(self, undo: list[Any]) -> None:
         self.guard.install(undo)
@@ -110,7 +123,7 @@ class InsideCut(Attached):
         if self.guard.generation is None and call.layout.counts.here:  # else they are compared where tokens are elected
             check_images(self.family, arguments, call.layout.counts.read() or ())
         if encoded_before(arguments):
-            call.sizes, call.encoded = image_sizes(arguments["mm_encoder_outputs"]["image"]), True
+            call.sizes, call.encoded = image_sizes(arguments[ENCODED]["image"]), True
         enter_call(self, call)
 
     def _copies(self, rows: int) -> int:

@@ -22,6 +22,7 @@ from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.refusals import refuse_recomputing, refuse_what_needs_a_mask
+from tokprune.adapters.shape import Relied, checkpoints
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import falling_counts, layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
@@ -89,6 +90,9 @@ class LayerCut(Attached):
                     chosen = layer_indices(self.cut.needs[name], end - begin)
                     found += [replace(self.family.attention[begin + index], signal=name) for index in chosen]
         return [replace(source, protected=self.family.protected) for source in found]
+
+    def _relies(self) -> list[Relied]:
+        return [*checkpoints(self.layers), *self.capture.relies()]
 
     def _install(self, undo: list[Any]) -> None:
         self._install_entry(undo)
