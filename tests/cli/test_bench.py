@@ -158,6 +158,7 @@ def test_a_users_own_questions(tokprune, checkpoint, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
+@pytest.mark.slow
 def test_a_killed_process_loses_no_finished_row(tokprune, checkpoint, tmp_path):
     command = ["bench", checkpoint, "--n", "8"]
     command += [

@@ -19,6 +19,8 @@ from . import places
 from .blocks import Block, blocks_of, commands_of, execute, is_executed
 
 WITH_CODE = [page for page in places.pages() if any(map(is_executed, blocks_of(page)))]
+SLOW = ("first-scorer.md", "choose-a-keep.md", "measure-speed.md")
+"""They build a distribution, or measure."""
 
 
 @pytest.fixture
@@ -36,7 +38,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     default_registry.cache_clear()
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=places.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page.name in SLOW else []) for page in WITH_CODE],
+    ids=places.name,
+)
 def test_page_runs(page: Path, tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "reader"
     folder.mkdir()

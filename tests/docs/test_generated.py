@@ -29,7 +29,10 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return __import__("pages")
 
 
-@pytest.mark.parametrize("page", GENERATED)
+# The capability table is made by running every adapter in every way, and the models' tests run them too.
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] if "capabilities" in page else []) for page in GENERATED]
+)
 def test_a_generated_page_is_current(script: Any, page: str) -> None:
     _, difference = script.look(page)
     assert not difference, difference

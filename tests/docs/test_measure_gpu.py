@@ -32,6 +32,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_way_on_a_cpu(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "measure_gpu.py"), *TINY, "--out", str(tmp_path), "--minutes", "30"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=290, check=False)

@@ -47,13 +47,16 @@ SIZES = {
     "a tile of 32": (1, 2, 32, 33, 16),
     "a tile of 64": (1, 1, 40, 33, 16),
     "many candidates": (1, 1, 70, 66, 16),
-    "many keys": (1, 1, 3, 1030, 4),
-    "a long row of keys in one tile": (1, 1, 33, 120, 8),
 }
+LARGE = {"many keys": (1, 1, 3, 1030, 4), "a long row of keys in one tile": (1, 1, 33, 120, 8)}
 
 
 @either_side
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize(
+    "sizes",
+    [*SIZES.values(), *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in LARGE.values())],
+    ids=[*SIZES, *LARGE],
+)
 def test_it_counts_what_the_reference_counts(fused, candidates, sizes):
     check(fused, *layer(*sizes), sizes[-1] ** -0.5, candidates=candidates)
 
@@ -84,7 +87,7 @@ def test_queries_and_keys_may_differ_in_dtype(fused, candidates):
         ((2, 2, 20, 40, 8), torch.float32),
         ((2, 1, 9, 18, 8), torch.float64),
         ((1, 1, 70, 40, 8), torch.float32),
-        ((1, 1, 3, 1030, 4), torch.float32),
+        pytest.param((1, 1, 3, 1030, 4), torch.float32, marks=pytest.mark.slow),
     ],
 )
 def test_voters_have_weights(fused, candidates, sizes, dtype):
@@ -111,7 +114,14 @@ MASKS = {
 
 
 @either_side
-@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(mask, marks=[] if name in ("bool", "additive") else [pytest.mark.slow])
+        for name, mask in MASKS.items()
+    ],
+    ids=MASKS,
+)
 def test_a_mask_hides_what_it_hides(fused, candidates, mask):
     check(fused, *layer(2, 2, 20, 35), 0.5, mask(2, 2, 20, 35), candidates=candidates)
 
@@ -160,7 +170,7 @@ def test_tensors_need_not_be_contiguous(fused, candidates):
 
 
 @either_side
-@pytest.mark.parametrize("tokens", [12, 36, 70])
+@pytest.mark.parametrize("tokens", [12, pytest.param(36, marks=pytest.mark.slow), 70])
 def test_equal_tokens_draw_exactly(fused, candidates, tokens):
     query, key = layer(1, 2, tokens, tokens, 16)
     twins = {"query": query, "key": key}

@@ -101,7 +101,12 @@ def looked_at(tool, built, folder, *options):
     return subprocess.run([path, *options, folder / "kernel.cubin"], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("case", LAYERS)
+IN_EACH_TIER = ("CATP on BLIP-2", "queries rank many keys", "received attention")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in IN_EACH_TIER else [pytest.mark.slow]) for case in LAYERS]
+)
 def test_it_compiles_for_a_gpu_and_stays_in_registers(case, monkeypatch, tmp_path):
     for kernel in compiled(case, monkeypatch, tmp_path):
         assert kernel.metadata.shared <= SHARED
@@ -109,6 +114,7 @@ def test_it_compiles_for_a_gpu_and_stays_in_registers(case, monkeypatch, tmp_pat
         assert int(re.search(r"STACK:(\d+)", used)[1]) <= SPILLED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 120])
 def test_other_generations_compile_too(capability, monkeypatch, tmp_path):
     for kernel in compiled("CATP on BLIP-2", monkeypatch, tmp_path, capability):

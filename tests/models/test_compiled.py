@@ -17,9 +17,9 @@ IMAGE = Policy("received-attention", keep=0.5, target="image")
 # queries and keys, and at the calls around them, for the compiler does not resume inside a nested call.
 BREAKS = [
     ("vision_model", [QUERY], 0),
-    ("vision_model", [IMAGE], 4),
-    ("qformer", [QUERY], 7),
-    ("qformer", [IMAGE], 1),
+    pytest.param("vision_model", [IMAGE], 4, marks=pytest.mark.slow),
+    pytest.param("qformer", [QUERY], 7, marks=pytest.mark.slow),
+    pytest.param("qformer", [IMAGE], 1, marks=pytest.mark.slow),
     ("language_model", [IMAGE, QUERY], 0),
 ]
 
@@ -50,6 +50,7 @@ def test_a_compiled_part_answers_the_same_and_breaks_only_at_hooks(part, policie
         assert torch.allclose(logits(model, one)[0, -3:], plain[0, -3:], atol=2e-4)
 
 
+@pytest.mark.slow
 def test_parts_that_were_compiled_first_are_pruned_all_the_same():
     model, inputs = tiny_blip2("opt", shallow=True), prompts("opt")
     model.vision_model.compile(backend="eager")
@@ -63,6 +64,7 @@ def test_parts_that_were_compiled_first_are_pruned_all_the_same():
     assert torch.equal(logits(model, inputs), before)
 
 
+@pytest.mark.slow
 def test_the_moved_bias_of_a_compiled_encoder_follows_each_call():
     model, inputs = tiny_blip2("t5", shallow=True), prompts("t5")
     with tokprune.apply(model, keep=3, positions="preserve") as handle:

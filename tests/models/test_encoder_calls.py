@@ -175,6 +175,7 @@ def test_gradients_of_timm_are_those_by_hand_and_checkpointing_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
+@pytest.mark.slow
 def test_a_model_of_timm_compiled_before_apply_is_pruned_and_then_is_not(compiler):
     model, inputs = tiny_timm(), timm_pictures()
     compiled = compiler(model)

@@ -10,7 +10,7 @@ from tokprune.errors import AdapterError, AlreadyAppliedError, InvalidValueError
 from tokprune.fit import adapter_for, adapter_name, fitting_scorers
 from tokprune.testing import check_adapter
 
-from .families.every import FAMILIES, GENERATING
+from .families.every import FAMILIES, GENERATING, ONE_OF_EACH_KIND, SLOW_UNLESS_FIRST
 from .families.family import GENERATE, assert_same, some_kept
 from .keeping import Keep, keeping
 from .traces import same_weights, traces, weights
@@ -158,14 +158,23 @@ def test_an_exception_in_the_middle_leaves_nothing_behind(family, model):
     assert torch.equal(family.answer(model, family.inputs()), before)
 
 
-@pytest.mark.parametrize("keep", [0, 1.5, float("nan"), True, -1, 10_000])
+@pytest.mark.parametrize("keep", [0, 1.5, float("nan"), True, -1])
+@pytest.mark.parametrize("family", FAMILIES[:1], ids=str)  # a policy refuses them, whatever it is applied to
 def test_a_keep_that_cannot_be_is_refused(family, model, keep):
     before = traces(model)
-    with pytest.raises(InvalidValueError), applied(model, family, scorer="first", keep=keep):
+    with pytest.raises(InvalidValueError):
+        applied(model, family, scorer="first", keep=keep)
+    assert traces(model) == before
+
+
+def test_more_tokens_than_there_are_cannot_be_kept(family, model):
+    before = traces(model)
+    with pytest.raises(InvalidValueError), applied(model, family, scorer="first", keep=10_000):
         family.answer(model, family.inputs())
     assert traces(model) == before
 
 
+@pytest.mark.parametrize("family", SLOW_UNLESS_FIRST, ids=str)
 def test_half_precision_keeps_as_many(family):
     model = copy.deepcopy(lent(family)).to(torch.bfloat16)
     inputs = {
@@ -198,7 +207,12 @@ def test_the_model_passes_its_own_check(family, model):
     assert report.length_after < report.length_before
 
 
-@pytest.mark.parametrize("family", {(family.build, family.inputs): family for family in FAMILIES}.values(), ids=str)
+FIRST = {family.adapter: family for family in reversed(FAMILIES)}.values()
+VARIANTS = {(family.build, family.inputs): family for family in FAMILIES if family not in FIRST}.values()
+
+
+@pytest.mark.slow  # an example of each adapter is checked in tests/testing
+@pytest.mark.parametrize("family", VARIANTS, ids=str)
 def test_the_adapter_keeps_the_laws(family, model):
     check_adapter(adapter_for(model), model, family.inputs())
 
@@ -210,11 +224,18 @@ def test_all_batches_are_pruned(family, model):
         assert set(handle.report.counts.tolist()) == {2}, name
 
 
-generating = pytest.mark.parametrize("family", GENERATING, ids=str)
+generating = pytest.mark.parametrize(
+    ("family", "mode"),
+    [
+        pytest.param(family, mode, marks=[] if mode == "greedy" or family in ONE_OF_EACH_KIND else [pytest.mark.slow])
+        for family in GENERATING
+        for mode in GENERATE
+    ],
+    ids=str,
+)
 
 
 @generating
-@pytest.mark.parametrize("mode", GENERATE)
 def test_keeping_all_tokens_changes_no_generated_token(family, model, mode):
     before = family.generate(model, family.inputs(), mode)
     with applied(model, family, scorer="first", keep=1.0):
@@ -222,7 +243,6 @@ def test_keeping_all_tokens_changes_no_generated_token(family, model, mode):
 
 
 @generating
-@pytest.mark.parametrize("mode", GENERATE)
 def test_generated_tokens_are_those_of_the_kept_tokens_alone(family, model, mode):
     kept, policy = chosen(family)
     if not family.uneven:

@@ -23,6 +23,7 @@ def two_layers():
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
+@pytest.mark.slow
 def test_an_encoder_compiled_after_or_before_apply_is_pruned_and_then_is_not(compiler):
     model, inputs = two_layers(), prompts("opt")
     plain = logits(model, inputs)

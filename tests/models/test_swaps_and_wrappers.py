@@ -76,6 +76,7 @@ def test_a_language_model_swapped_after_apply_is_noticed(fresh, inputs):
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
+@pytest.mark.slow
 def test_a_model_compiled_before_apply_is_pruned_and_then_is_not(compiler):
     model, inputs = tiny_blip2("opt", shallow=True), prompts("opt", pads=(0, 0))
     plain = logits(model, inputs)

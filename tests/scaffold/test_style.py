@@ -50,6 +50,7 @@ def test_format_and_lint(kind: str, name: str, tmp_path: Path) -> None:
             assert not tool("ruff", *command, "--no-cache", *settings, ".", folder=folder)
 
 
+@pytest.mark.slow
 def test_types(tmp_path: Path) -> None:
     for kind in KINDS:
         folder = new_distribution(kind, f"far-{kind}").write(tmp_path)

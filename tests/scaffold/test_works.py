@@ -57,6 +57,7 @@ def written(tokprune: Callable[..., Any]) -> dict[str, list[str]]:
     return steps
 
 
+@pytest.mark.slow
 def test_it_works_as_printed(written: dict[str, list[str]], tmp_path: Path) -> None:
     folders = [_folder(commands) for commands in written.values()]
     variables = environment(tmp_path / "site", *_plain())

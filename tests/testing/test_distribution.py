@@ -109,6 +109,7 @@ def run(folder, *runs):
     return list(zip(said[:-1:2], said[1::2], strict=True))
 
 
+@pytest.mark.slow
 def test_pytest_checks_by_one_line_in_a_test_file_and_without_one_every_plugin_or_one(install, tmp_path):
     renamed = re.sub(r'"(longest|adding|best|folding)"', r'"my-\1"', distributions.BATCH_WIDE)
     install("wrong-dist", renamed)

@@ -34,6 +34,7 @@ def test_a_sample_depends_on_split_seed_and_place_alone(split: str, seed: int, n
     )
 
 
+@pytest.mark.slow
 def test_the_same_in_another_process(capsys: pytest.CaptureFixture[str]) -> None:
     """Also where strings hash differently, as they do in every new process: no order may come from a set."""
     code = """

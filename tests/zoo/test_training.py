@@ -125,6 +125,7 @@ def test_settings_guard_their_folder(tmp_path: Path) -> None:
             SMOKE.scaled(factor)
 
 
+@pytest.mark.slow
 def test_the_whole_command_and_its_resumption(tmp_path: Path) -> None:
     out = tmp_path / "model"
     arguments = ["--out", str(out), "--smoke", "--device", "cpu"]
