@@ -84,17 +84,32 @@ def required_signals(*components: Scorer | Selector | Reduction) -> dict[str, La
     return required
 
 
-def missing_needs(scorer: Any, target: str, offered: Collection[str]) -> tuple[str, ...]:
-    """What `scorer` (an object or its class) misses on a target that offers these signals; empty if it fits."""
-    missing = tuple(name for name in getattr(scorer, "needs", ()) if name not in offered)
-    targets = getattr(scorer, "targets", None)
-    return missing if targets is None or target in targets else (*missing, f"votes about {target!r} tokens")
+def misfits(component: Any, target: str, offered: Collection[str]) -> tuple[str, ...]:
+    """Why a component (an object or its class) does not fit a target that offers these signals; empty if it does."""
+    reasons = []
+    targets = getattr(component, "targets", None)
+    if targets is not None and target not in targets:
+        reasons.append(f"is for {_listed(targets)} tokens only")
+    read = [*getattr(component, "needs", ()), *getattr(component, "wants", ())]
+    missing = [name for name in read if name != "votes" and name not in offered]
+    if missing:
+        reasons.append(f"needs {_listed(missing)}")
+    for name in (name for name in offered if name in read):
+        voters, wanted = getattr(name, "voters", None), getattr(component, "voted_by", {}).get(name)
+        if voters and wanted and voters != wanted:
+            reasons.append(f"needs the votes of {wanted} tokens in {str(name)!r}, and here {voters} tokens vote")
+        if getattr(name, "pooled", False) and name in getattr(component, "keys_read", ()):
+            reasons.append(f"reads the keys in {str(name)!r}, and here each token is made of several, with a key each")
+        together = [other for other in read if other in getattr(name, "apart", ())]
+        if together:
+            reasons.append(f"needs {str(name)!r} and {_listed(together)} together, which are observed in two places")
+    return tuple(reasons)
 
 
 def fitting_scorers(target: str, offered: Collection[str]) -> list[str]:
     """Names of the registered scorers that miss nothing on a target that offers these signals."""
     scorers = default_registry().entries("scorer")
-    return [entry.name for entry in scorers if not missing_needs(entry.cls, target, offered)]
+    return [entry.name for entry in scorers if not misfits(entry.cls, target, offered)]
 
 
 def check_signals(
@@ -104,7 +119,7 @@ def check_signals(
     offered = offered_signals(model, adapter, target, after)
     missing = [name for name in required if name not in offered]
     if missing:
-        raise AdapterError(f"{who} needs {', '.join(repr(m) for m in missing)}; {_offer(adapter, target, offered)}")
+        raise AdapterError(f"{who} needs {_listed(missing)}; {_offer(adapter, target, offered)}")
 
 
 def check_fits(
@@ -119,17 +134,21 @@ def check_fits(
 
     The message lists the scorers that fit.
     """
-    targets = getattr(component, "targets", None)
-    if targets is not None and target not in targets:
-        raise AdapterError(
-            f"{kind} {component!r} is for {', '.join(repr(t) for t in targets)} tokens only; "
-            f"{_offer(adapter, target, offered_signals(model, adapter, target, after))}"
-        )
-    check_signals(model, adapter, target, f"{kind} {component!r}", wanted_signals(component), after)
+    offered = offered_signals(model, adapter, target, after)
+    reasons = misfits(component, target, offered)
+    if not reasons:
+        return
+    elsewhere = offered_signals(model, adapter, target)
+    hint = "" if after is None or misfits(component, target, elsewhere) else f". Without after={after!r} it fits"
+    raise AdapterError(f"{kind} {component!r} {', and '.join(reasons)}; {_offer(adapter, target, offered)}{hint}")
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(repr(str(name)) for name in names)
 
 
 def _offer(adapter: Adapter, target: str, offered: Collection[str]) -> str:
     return (
-        f"adapter {adapter_name(adapter)!r} target {target!r} offers {', '.join(repr(o) for o in offered)}. "
+        f"adapter {adapter_name(adapter)!r} target {target!r} offers {_listed(offered)}. "
         f"Fitting scorers: {', '.join(fitting_scorers(target, offered))}"
     )

@@ -26,8 +26,10 @@ class Scorer(Protocol):
 
     Optional attributes: `aggregator`, its default voting rule (a name or an object; "sum" without it); `layers_read`
     (signal name -> "all" | "first" | "last" | indices) for a scorer that does not read every layer of a signal; the
-    other layers are then not captured; `targets`, the targets it can score, if not all that offer what it needs; and
-    `by_position`, True if it looks at where a token stands, so that scores do not go with tokens that change places.
+    other layers are then not captured; `targets`, the targets it can score, if not all that offer what it needs;
+    `voted_by` (signal name -> "image" or "text"), which tokens have to vote there; `keys_read`, the signals of which
+    it reads queries and keys too, and not only votes; and `by_position`, True if it looks at where a token stands, so
+    that scores do not go with tokens that change places.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -53,7 +55,7 @@ class Selector(Protocol):
 
     Optional attributes: `uniform` (True promises exactly `keep_count(keep, token)` tokens in every row; False without
     it); `wants`, what else it needs as keyword arguments: "votes" (a list with one `Votes` per layer) or names of
-    signals; and `layers_read`, `targets` and `by_position`, as a scorer's.
+    signals; and `layers_read`, `targets`, `voted_by`, `keys_read` and `by_position`, as a scorer's.
     """
 
     def __call__(self, scores: Tensor, keep: Keep) -> Tensor:
@@ -66,8 +68,8 @@ class Reduction(Protocol):
     """What happens to the tokens that were not kept.
 
     Optional attributes: `wants`, names of the signals (other than `tokens`) that it needs as keyword arguments;
-    `layers_read` and `targets`, as a scorer's; and `conserves`, False if it changes tokens and yet loses what is
-    dropped.
+    `layers_read`, `targets`, `voted_by` and `keys_read`, as a scorer's; and `conserves`, False if it changes tokens and
+    yet loses what is dropped.
     """
 
     removes: ClassVar[bool]
@@ -161,7 +163,10 @@ class Adapter(Protocol):
         ...
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
-        """The targets it can cut on this model and, for each, the signals it offers; the default target first."""
+        """The targets it can cut on this model and, for each, the signals it offers; the default target first.
+
+        A name may be a `tokprune.signal.SignalName`, which also says which tokens vote.
+        """
         ...
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:

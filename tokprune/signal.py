@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,6 +17,38 @@ SIGNAL_NAMES = ("tokens", "cross_attention", "self_attention", "encoder_attentio
 
 ATTENTION_NAMES = ("cross_attention", "self_attention", "encoder_attention")
 """The signals that come as one `Votes` per layer."""
+
+
+class SignalName(str):
+    """The name of a signal as an adapter offers it, with what is known of the votes in it. Equal to the plain name.
+
+    Args:
+        name: one of `SIGNAL_NAMES`.
+        voters: which tokens vote: "image" (those of the image encoder) or "text"; None if that is not said.
+        pooled: whether each target token is made of several that got votes of their own, so that there are sums of
+            votes and no queries and keys of the target tokens.
+        apart: the signals that are observed elsewhere, so that a policy cannot have them together with this one.
+
+    Example:
+        >>> SignalName("cross_attention", voters="text") == "cross_attention"
+        True
+    """
+
+    voters: Literal["image", "text"] | None
+    pooled: bool
+    apart: tuple[str, ...]
+
+    def __new__(
+        cls,
+        name: str,
+        voters: Literal["image", "text"] | None = None,
+        pooled: bool = False,
+        apart: Sequence[str] = (),
+    ) -> SignalName:
+        """Make it."""
+        made = super().__new__(cls, name)
+        made.voters, made.pooled, made.apart = voters, pooled, tuple(apart)
+        return made
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ def test_inspect_says_which_signal_a_scorer_misses(tokprune, checkpoint, monkeyp
 
     monkeypatch.setattr(Blip2, "offers", lambda self, model: {"query": ("tokens",)})
     result = tokprune("inspect", checkpoint)
-    assert "does not fit: no cross_attention" in cells(result, "catp-vote", 2)[0][1]
+    assert "does not fit: needs 'cross_attention'" in cells(result, "catp-vote", 2)[0][1]
     assert cells(result, "l2-norm", 2) == [["l2-norm", "fits"]]
 
 

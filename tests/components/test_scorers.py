@@ -7,7 +7,7 @@ from tokprune import InvalidValueError, Signal, SignalError, Votes, aggregators,
 from tokprune.functional import catp_scores, received_attention
 from tokprune.layers import LayerVotes
 from tokprune.testing.observations import observations
-from tokprune.testing.scorers import scores_of
+from tokprune.testing.scorers import scores_of, targets_of
 
 from .matrix import create, every_scorer
 
@@ -128,8 +128,7 @@ def test_random_scores_are_spread_over_the_unit_interval():
 @pytest.mark.parametrize("number", range(len(list(observations()))))
 def test_an_image_scores_the_same_bit_for_bit_alone_and_among_others(spec, number):
     scorer = create("scorer", spec)
-    target = "query" if "query" in getattr(scorer, "targets", ("query",)) else "image"
-    observed = list(observations(target=target))[number]
+    observed = list(observations(target=targets_of(scorer)[0]))[number]
     together = scores_of(scorer, observed)
     for row in range(len(together)):
         assert torch.equal(scores_of(scorer, observed.images(row)), together[row : row + 1])

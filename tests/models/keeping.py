@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 
 import tokprune
-from tokprune.registry import default_registry
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,17 @@ class _Chosen:
         return scores > 0
 
 
-QUERY_SCORERS = [entry.name for entry in default_registry().entries("scorer") if not hasattr(entry.cls, "targets")]
+QUERY_SCORERS = (
+    "catp-vote",
+    "catp-weighted",
+    "focus",
+    "self-attention",
+    "l2-norm",
+    "distinct",
+    "random",
+    "first",
+    "stride",
+)
 """The scorers that work on query tokens."""
 IMAGE_SCORERS = ("received-attention", "self-attention", "l2-norm", "distinct", "random", "first", "stride")
 """The scorers that work on image tokens inside an encoder."""

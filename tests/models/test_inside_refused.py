@@ -28,9 +28,9 @@ POLICIES = {
     "the encoder's votes": (
         {"scorer": "received-attention", "after": 2},
         AdapterError,
-        "'encoder_attention' is not observed there, only 'tokens', 'cross_attention', 'text'",
+        "needs 'encoder_attention'; .* offers 'tokens', 'cross_attention', 'text'.* Without after=2 it fits",
     ),
-    "grid": ({"scorer": NeedsGrid(), "after": 2}, AdapterError, "'grid' is not observed there"),
+    "grid": ({"scorer": NeedsGrid(), "after": 2}, AdapterError, "needs 'grid'; .* Without after=2 it fits"),
     "a layer behind the cut": ({"scorer": "text-attention:layers=[2]"}, InvalidValueError, "there are 2 layers"),
 }
 

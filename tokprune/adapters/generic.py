@@ -19,6 +19,7 @@ from tokprune.adapters.modules import module_at
 from tokprune.adapters.paths import missing
 from tokprune.adapters.projections import Projections
 from tokprune.adapters.refusals import refuse_after, refuse_what_needs_a_mask
+from tokprune.adapters.upstream import places_by_row_and_column
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, InvalidValueError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -155,6 +156,12 @@ class GenericAdapter:
         Raises:
             AdapterError: there is nothing at a path, or something that cannot be used.
         """
+        if places_by_row_and_column(model):
+            raise AdapterError(
+                f"{type(model).__name__} places image tokens by row and column, and paths alone do not say how to "
+                "place fewer of them; leave adapter=... out where tokprune.adapter_for(model) finds one, or write an "
+                "adapter of your own"
+            )
         reader = self.reader or _READERS[self.seam]
         for path in (self.encoder, reader, *([self.base] if self.seam == "embed_merge" else [])):
             if path and path not in dict(model.named_modules()):

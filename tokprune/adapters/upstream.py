@@ -47,6 +47,11 @@ def since(release: str) -> bool:
     return found >= [int(part) for part in release.split(".")]
 
 
+def places_by_row_and_column(model: nn.Module) -> bool:
+    """Whether a model works out the positions of a prompt from the rows and columns of its images, as Qwen-VL does."""
+    return any(hasattr(part, "get_rope_index") for part in (model, getattr(model, "model", None)))
+
+
 def cache_in(arguments: Mapping[str, Any]) -> Any:
     """The cache of keys and values in the arguments of a call, under whichever name it came; None if there is none."""
     return next((found for name in CACHE_NAMES if (found := arguments.get(name)) is not None), None)

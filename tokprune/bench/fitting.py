@@ -1,15 +1,15 @@
-"""Fitting: which registered scorers can work on a model, and what the others miss."""
+"""Fitting: which registered scorers can work on a model, and why the others cannot."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from tokprune.fit import adapter_for, choose_target, missing_needs
+from tokprune.fit import adapter_for, choose_target, misfits
 from tokprune.registry import default_registry
 
 
-def missing_signals(model: nn.Module, target: str | None = None) -> dict[str, tuple[str, ...]]:
-    """Scorer name -> what it needs and the model's adapter does not offer; empty for scorers that fit.
+def reasons_against(model: nn.Module, target: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Scorer name -> why it does not fit what the model's adapter offers; empty for scorers that do.
 
     Args:
         model: The model.
@@ -21,4 +21,4 @@ def missing_signals(model: nn.Module, target: str | None = None) -> dict[str, tu
     adapter = adapter_for(model)
     chosen = choose_target(model, adapter, target)
     offered = adapter.offers(model)[chosen]
-    return {e.name: missing_needs(e.cls, chosen, offered) for e in default_registry().entries("scorer")}
+    return {e.name: misfits(e.cls, chosen, offered) for e in default_registry().entries("scorer")}

@@ -199,14 +199,14 @@ def _shape(signal: Signal, name: str) -> str:
 def _scorers(model: Any, offers: Mapping[str, tuple[str, ...]]) -> Table:
     from rich.table import Table
 
-    from tokprune.bench.fitting import missing_signals
+    from tokprune.bench.fitting import reasons_against
 
     table = Table(title="Scorers", title_justify="left")
     table.add_column("scorer", no_wrap=True)
     for target in offers:
         table.add_column(f"target '{target}'")
-    by_target = [missing_signals(model, target) for target in offers]
+    by_target = [reasons_against(model, target) for target in offers]
     for name in by_target[0]:
-        verdicts = [f"does not fit: no {', '.join(m[name])}" if m[name] else "fits" for m in by_target]
+        verdicts = [f"does not fit: {', and '.join(m[name])}" if m[name] else "fits" for m in by_target]
         table.add_row(name, *verdicts)
     return table

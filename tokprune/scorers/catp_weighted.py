@@ -39,7 +39,7 @@ class CatpWeighted:
     weighting: Literal["softmax", "share"] = "softmax"
 
     needs: ClassVar[tuple[str, ...]] = ("cross_attention", "encoder_attention")
-    targets: ClassVar[tuple[str, ...]] = ("query",)  # the voters, which are weighed, have to be image tokens
+    voted_by: ClassVar[Mapping[str, str]] = {"cross_attention": "image"}  # the voters are weighed by the encoder
     aggregator: ClassVar[str] = "borda"
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class TextAttention:
     layers: Layers = "last"
 
     needs: ClassVar[tuple[str, ...]] = ("cross_attention",)
-    targets: ClassVar[tuple[str, ...]] = ("image", "audio")  # of query tokens the image's tokens are the voters
+    voted_by: ClassVar[Mapping[str, str]] = {"cross_attention": "text"}
     aggregator: ClassVar[str] = "sum"
 
     def __post_init__(self) -> None:

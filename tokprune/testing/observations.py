@@ -61,7 +61,7 @@ class Observation:
         if "tokens" in needs:
             found["tokens"] = self.tokens
         if "text" in needs:
-            found["text"] = Text(self.text, torch.ones(self.text.shape[:2], dtype=torch.bool))
+            found["text"] = Text(self.text, torch.ones(self.text.shape[:2], dtype=torch.bool, device=self.text.device))
         if "grid" in needs:
             found["grid"] = (1, self.tokens.shape[1])
         return WatchedSignal(**found, shape=(self.tokens.shape[0], self.tokens.shape[1]), source="the conformance kit")

@@ -67,12 +67,20 @@ def laws(
     scorer: Scorer, *, layers: int = 4, target: Target | None = None, by_position: bool | None = None
 ) -> list[Law]:
     """The laws of scorers, for this one."""
-    targets = getattr(scorer, "targets", get_args(Target))
-    own: tuple[Target, ...] = tuple(each for each in get_args(Target) if each in targets)
-    own = own or ("image",)  # frames of sound are observed as image tokens are
+    own = targets_of(scorer)
     placed = bool(getattr(scorer, "by_position", False)) if by_position is None else by_position
     setting = Setting(layers, own if target is None else (target,), placed)
     return [Law("scorer", scorer, law, (setting,)) for law in LAWS]
+
+
+def targets_of(scorer: Scorer) -> tuple[Target, ...]:
+    """The targets of made-up observations that a scorer is meant for: of query tokens image tokens are the voters."""
+    voters = getattr(scorer, "voted_by", {}).get("cross_attention")
+    known: tuple[Target, ...] = get_args(Target)
+    if voters is not None:
+        known = ("query",) if voters == "image" else ("image",)
+    targets = getattr(scorer, "targets", known)
+    return tuple(each for each in known if each in targets) or ("image",)  # frames of sound are like image tokens
 
 
 def votes_of(scorer: Scorer, observed: Observation, layers_read: Mapping[str, Layers] | None = None) -> list[Votes]:

@@ -57,6 +57,7 @@ class VisionZipMerging:
 
     wants: ClassVar[tuple[str, ...]] = ("encoder_attention",)
     targets: ClassVar[tuple[str, ...]] = ("image",)  # the encoder's keys say nothing about tokens of another kind
+    keys_read: ClassVar[tuple[str, ...]] = ("encoder_attention",)
     layers_read: ClassVar[Mapping[str, Layers]] = {"encoder_attention": "last"}
     removes: ClassVar[bool] = True
     reads_tokens: ClassVar[bool] = True

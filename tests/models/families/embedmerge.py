@@ -101,7 +101,6 @@ FAMILIES = [
         lambda: prompts([[8], [8]], pixels(2, 1)),
         (8, 8),
         scorers=(*VECTORS, "catp-vote", "focus"),
-        elsewhere=("text-attention",),
         several={"two images in a row": lambda: prompts([[8, 8], [8]], rows_of_tiles(), around=89)},
     ),
     row(

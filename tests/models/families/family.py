@@ -38,8 +38,7 @@ class Family:
         several: more batches by name, such as several images in a row, tiles, other resolutions, one row alone.
         uneven: whether the images of a batch may keep different numbers of tokens.
         gaps: how far the answer may then be from the oracle's, beyond `tolerance`, where gaps are filled and masked.
-        scorers: names of the scorers that fit, no more and no less.
-        elsewhere: names of those that fit the target, but are refused with these options or in the call.
+        scorers: names of the scorers that fit with these options, no more and no less.
         new_tokens: (model, inputs, sequences) -> the new tokens in what `generate` gives; None for encoder-decoders,
             which give nothing else.
         asked: inputs of `generate`, made from those of the forward; None if they are the same.
@@ -59,7 +58,6 @@ class Family:
     several: Mapping[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     uneven: bool = True
     gaps: float = 0.0
-    elsewhere: tuple[str, ...] = ()
     new_tokens: Callable[[Any, Mapping[str, Any], Tensor], Tensor] | None = None
     asked: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 

@@ -3,7 +3,7 @@
 from tokprune.testing.tiny_inside import TOKENS, prompts, tiny_inside
 
 from .. import inside_oracle as oracle
-from .embedmerge import ENCODER, TEXT, VECTORS
+from .embedmerge import TEXT, VECTORS
 from .family import Family, after_prompt
 
 FAMILIES = [
@@ -16,7 +16,6 @@ FAMILIES = [
         generated=oracle.generated,
         tokens=(TOKENS, TOKENS),
         scorers=(*VECTORS, *TEXT),
-        elsewhere=tuple(set(ENCODER) - set(VECTORS)),
         options={"after": 2},
         tolerance=1e-5,
         new_tokens=after_prompt,

@@ -71,7 +71,7 @@ def _delegated(name, adapter, kind, build, inputs, images=2, **more):
             oracle=_logits,
             generated=_answer,
             tokens=(QUERIES,) * images,
-            scorers=(*QUERY_SCORERS, "catp-weighted"),
+            scorers=QUERY_SCORERS,
             **common,
         ),
         Family(
@@ -98,7 +98,7 @@ def _retrieving(name, build, inputs, head, **more):
         inputs=inputs,
         oracle=partial(of_queries, head),
         tokens=(QUERIES, QUERIES),
-        scorers=(*QUERY_SCORERS, "catp-weighted"),
+        scorers=QUERY_SCORERS,
         uneven=False,
         **more,
     )

@@ -11,6 +11,7 @@ from torch import nn
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
+from tokprune.signal import SignalName
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class CrossFamily:
         """What can be observed of the target tokens: at the encoder's output, or in the decoder."""
         names = ["tokens"]
         if len(self.crossings) > 1:  # behind the only one there is nothing left to shorten
-            names.append("cross_attention")
+            names.append(SignalName("cross_attention", voters="text"))
         if self.attention:
             names += ["encoder_attention", "self_attention"]
         return (*names, "grid") if self.patch_size is not None else tuple(names)

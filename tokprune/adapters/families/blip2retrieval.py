@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from tokprune.adapters.delegated.heads import HeadCut, HeadFamily
-from tokprune.adapters.families.qformer import QFormerAdapter, query_sources
+from tokprune.adapters.families.qformer import QUERY_SIGNALS, QFormerAdapter, query_sources
 from tokprune.interfaces import Attachment, Cut, Observed
 
 
@@ -35,7 +35,7 @@ class Blip2Retrieval(QFormerAdapter):
     name: ClassVar[str] = "blip2-retrieval"
     module: ClassVar[str] = "transformers.models.blip_2.modeling_blip_2"
     models: ClassVar[tuple[str, ...]] = ("Blip2ForImageTextRetrieval", "Blip2VisionModelWithProjection")
-    signals: ClassVar[tuple[str, ...]] = ("tokens", "cross_attention", "self_attention", "encoder_attention")
+    signals: ClassVar[tuple[str, ...]] = tuple(name for name in QUERY_SIGNALS if name != "text")
 
     def attach_query(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens in front of the heads that compare them with texts."""

@@ -16,6 +16,7 @@ from tokprune.adapters.shape import known_shape
 from tokprune.after import After
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
+from tokprune.signal import SignalName
 
 
 class EmbedMergeAdapter:
@@ -44,8 +45,13 @@ class EmbedMergeAdapter:
         with known_shape(model, f"adapter {self.name!r}"):
             family = self.family(model)
         grid = () if family.grid is None and family.grids is None else ("grid",)
-        text = ("cross_attention",) if self.inside else ()
-        return {"image": ("tokens", *text, *family.sources, "text", *grid)}
+        found = [
+            SignalName(name, voters="image", pooled=name == "encoder_attention" and family.places is not None)
+            for name in family.sources
+        ]
+        if self.inside:
+            found.insert(0, SignalName("cross_attention", voters="text", apart=(*found, *grid)))
+        return {"image": ("tokens", *found, "text", *grid)}
 
     def offers_after(self, model: nn.Module, target: str, after: After) -> tuple[str, ...]:
         """The signals inside the language model, where tokens can leave there."""

@@ -16,8 +16,15 @@ from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
+from tokprune.signal import SignalName
 
-QUERY_SIGNALS = ("tokens", "cross_attention", "self_attention", "encoder_attention", "text")
+QUERY_SIGNALS = (
+    "tokens",
+    SignalName("cross_attention", voters="image"),
+    "self_attention",
+    SignalName("encoder_attention", voters="image"),
+    "text",
+)
 """What is observed of the query tokens on their way to the language model."""
 
 

@@ -40,8 +40,9 @@ from tokprune.adapters.shape import Relied, checkpoints, generates, takes
 from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, cache_in
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
+from tokprune.signal import SignalName
 
-INSIDE_SIGNALS = ("tokens", "cross_attention", "text")
+INSIDE_SIGNALS = ("tokens", SignalName("cross_attention", voters="text"), "text")
 """What is observed inside a language model: text tokens vote for image tokens, in the layers in front of the cut."""
 
 
