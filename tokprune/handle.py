@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from tokprune.adapters.attached import attachments_on
 from tokprune.compiled import forget_compiled
 from tokprune.election import hold_election
 from tokprune.errors import TokpruneError
@@ -42,20 +43,35 @@ class Handle:
         # Kept mask -> scores and backends, until the cut is done: a call that breaks off leaves nothing behind.
         self._elections: Any = WeakIdKeyDictionary()
         self._cut = Cut(choose=self._choose, **cut)
-        self._attachment: Attachment | None = adapter.attach(model, self._cut, self._done, self)
+        self._attachment: Attachment | None = None
+        self._attach()
         forget_compiled()
+
+    def _attach(self) -> None:
+        """Attach the cut; if that is interrupted, however late, nothing stays on the model."""
+        try:
+            self._attachment = self.adapter.attach(self.model, self._cut, self._done, self)
+        except BaseException:
+            self.remove()
+            raise
 
     @property
     def active(self) -> bool:
         """Whether the policy still sits on the model."""
-        return self._attachment is not None
+        return self._attachment is not None and getattr(self._attachment, "sits", True)
 
     def remove(self) -> None:
-        """Make the model exactly what it was. Calling it again does nothing."""
-        if self._attachment is not None:
-            self._attachment.remove()
-            self._attachment = None
-            forget_compiled()
+        """Make the model exactly what it was. Calling it again does nothing, or finishes what was interrupted.
+
+        A call that runs in another thread ends pruned, as it began: hooks leave the model when the last of those ends,
+        and no new call is pruned meanwhile. The same goes for a call that removes the handle itself, in a hook.
+        """
+        mine = [each for each in attachments_on(self.model) if each.owner is self]
+        for attachment in dict.fromkeys([self._attachment, *mine]):
+            if attachment is not None:
+                attachment.remove()
+        self._attachment = None
+        forget_compiled()
 
     def check(self, inputs: dict[str, Any]) -> Report:
         """Prove on one batch that the policy really works on this model: keep=1.0 changes nothing, and fewer tokens
@@ -70,7 +86,7 @@ class Handle:
         Raises:
             TokpruneError: the proof failed; the message says which part and what was seen.
         """
-        if self._attachment is None:
+        if self._attachment is None or not self.active:
             raise TokpruneError("this handle was removed from its model; apply the policy again to check it")
         with torch.no_grad():
             self.model(**inputs)  # as the policy sits there now: attached anew, it would not miss a module put in since
@@ -78,7 +94,7 @@ class Handle:
         try:
             verify(self.model, self.adapter, self._cut, inputs, self)
         finally:
-            self._attachment = self.adapter.attach(self.model, self._cut, self._done, self)
+            self._attach()
         return self._run(inputs)
 
     def _run(self, inputs: dict[str, Any]) -> Report:
@@ -138,7 +154,5 @@ class Handle:
 
 def handles_of(model: nn.Module) -> list[Handle]:
     """The handles that sit on `model`, in the order they came; a deep copy of a pruned model has its own."""
-    hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
-    owners = (getattr(getattr(hook, "__self__", hook), "owner", None) for hook in hooks)
-    found = {owner for owner in owners if isinstance(owner, Handle) and owner.active}
-    return sorted(found, key=lambda handle: handle._order)
+    owners = {attachment.owner for attachment in attachments_on(model) if attachment.sits}
+    return sorted((owner for owner in owners if isinstance(owner, Handle)), key=lambda handle: handle._order)

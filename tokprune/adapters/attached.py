@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
 
 from torch import nn
 
 from tokprune.adapters.calls import leave_call
+from tokprune.adapters.doors import Door
+from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import MethodShim
 from tokprune.adapters.shape import Relied, check_shape
+from tokprune.adapters.underway import Underway
+from tokprune.compiled import forget_compiled
 from tokprune.interfaces import Cut, Observed
 
 
@@ -25,13 +29,25 @@ class Attached:
         owner: whose cut it is.
     """
 
+    methods: ClassVar[tuple[str, ...]] = ("generate",)
+    """Methods of the model that users call beside `forward`."""
+
     def __init__(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> None:
         self.model, self.cut, self.done, self.owner = model, cut, done, owner
+        self.underway = Underway(model)
         # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
         self._undo: list[Any] = []
 
-    def _attach(self) -> None:
+    @property
+    def sits(self) -> bool:
+        """Whether calls are pruned."""
+        return self.underway.is_open
+
+    def _attach(self, *doors: nn.Module) -> None:
         """Put every hook and shim on the model; if one cannot be put there, none stays.
+
+        Args:
+            doors: modules beside the model itself whose call may be a call of its own.
 
         Raises:
             AdapterError: the installed transformers has not the shape that is relied on.
@@ -39,6 +55,9 @@ class Attached:
         check_shape(self.model, f"target {self.cut.target!r}", self._relies())
         try:
             self._install(self._undo)
+            for module in dict.fromkeys((self.model, *doors)):
+                Door(self, module, self.methods if module is self.model else ()).install(self._undo)
+            self.underway.open()
         except BaseException:
             self.remove()
             raise
@@ -54,11 +73,51 @@ class Attached:
     def _shim(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
         """Let `around` stand in for the method `name` of `module`."""
         shim = MethodShim(module, name, around)
-        shim.install()
         self._undo.append(shim)
+        shim.install()
 
     def remove(self) -> None:
-        """Take every hook and shim off the model; calling it again does nothing."""
-        while self._undo:
-            self._undo.pop().remove()
+        """Prune no call any more that begins from now on, and take every hook and shim off the model.
+
+        They are taken off when the last call ends that began pruned: at once if there is none. Calling it again
+        finishes what was interrupted, and else does nothing.
+        """
+        if self.underway.close():
+            self.take_off()
+
+    def take_off(self) -> None:
+        """Take every hook and shim off the model now."""
+        for each in reversed(self._undo):
+            each.remove()
+        for module in self.model.modules():  # also those that were put there by others, in a copy of a module
+            for found in list(_parts(module)):
+                if found.attachment is self:
+                    _take_away(module, found)
+        self._undo.clear()
         leave_call(self)  # one that an interrupt left behind
+        forget_compiled()
+
+
+def attachments_on(model: nn.Module) -> list[Attached]:
+    """The cuts that have hooks or shims on `model`."""
+    return list(dict.fromkeys(part.attachment for module in model.modules() for part in _parts(module)))
+
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+_ABOUT_HOOKS = (*_HOOKS, "_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+
+
+def _parts(module: nn.Module) -> Iterator[Any]:
+    """The hooks and shims of cuts on one module."""
+    for name in _HOOKS:
+        yield from (hook for hook in tuple(getattr(module, name).values()) if isinstance(hook, Hook))
+    yield from (value for value in tuple(module.__dict__.values()) if isinstance(value, MethodShim))
+
+
+def _take_away(module: nn.Module, part: Any) -> None:
+    if isinstance(part, MethodShim):
+        part.remove()
+        return
+    for number in [number for name in _HOOKS for number, hook in getattr(module, name).items() if hook is part]:
+        for name in _ABOUT_HOOKS:
+            getattr(module, name).pop(number, None)

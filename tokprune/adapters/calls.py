@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
+from weakref import ref
 
 from torch import Tensor
 
 from tokprune.adapters.hostcopy import HostCopy
+
+Value = TypeVar("Value")
 
 
 @dataclass(kw_only=True)
@@ -56,17 +59,43 @@ class Call(Observation):
     """Position ids with gaps are in use."""
 
 
-_CALLS: ContextVar[Mapping[int, Any]] = ContextVar("tokprune_calls", default=MappingProxyType({}))
+class PerOwner(Generic[Value]):
+    """A value in each context for each owner. It goes with its owner: another object never finds it."""
+
+    def __init__(self, name: str) -> None:
+        self._all: ContextVar[Mapping[int, tuple[ref[Any], Value]]] = ContextVar(name, default=MappingProxyType({}))
+
+    def get(self, owner: object) -> Value | None:
+        """The value of `owner`, or None."""
+        found = self._all.get().get(id(owner))
+        return found[1] if found is not None and found[0]() is owner else None
+
+    def set(self, owner: object, value: Value) -> None:
+        """Give `owner` a value, in place of the one it may have."""
+        self._all.set({**self.left(), id(owner): (ref(owner), value)})
+
+    def pop(self, owner: object) -> Value | None:
+        """Take the value of `owner` away and return it, or None."""
+        value = self.get(owner)
+        self._all.set({key: found for key, found in self.left().items() if found[0]() is not owner})
+        return value
+
+    def left(self) -> dict[int, tuple[ref[Any], Value]]:
+        """What there is in this context, of owners that are still there."""
+        return {key: found for key, found in self._all.get().items() if found[0]() is not None}
+
+
+_CALLS: PerOwner[Any] = PerOwner("tokprune_calls")
 
 
 def current_call(owner: object) -> Any:
     """The call of `owner` that is under way in this context, or None."""
-    return _CALLS.get().get(id(owner))
+    return _CALLS.get(owner)
 
 
 def enter_call(owner: object, call: Observation) -> None:
     """Begin a call of `owner`, in the place of one that may be under way."""
-    _CALLS.set({**_CALLS.get(), id(owner): call})
+    _CALLS.set(owner, call)
 
 
 def enclosed(owner: object) -> bool:
@@ -77,10 +106,7 @@ def enclosed(owner: object) -> bool:
 
 def leave_call(owner: object) -> Any:
     """End the call of `owner` and return it; None if there is none."""
-    calls = dict(_CALLS.get())
-    call = calls.pop(id(owner), None)
-    _CALLS.set(calls)
-    return call
+    return _CALLS.pop(owner)
 
 
 @contextmanager

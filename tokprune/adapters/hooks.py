@@ -19,20 +19,32 @@ class Hook:
     """
 
     def __init__(self, method: Callable[..., Any], *first: Any) -> None:
-        leave_to_python(Hook)
+        leave_to_python(type(self))
         self.method, self.first = method, first
+
+    @property
+    def attachment(self) -> Any:
+        """The cut that the hook is part of."""
+        return attachment_of(self.method)
 
     @property
     def owner(self) -> Any:
         """Whose cut the hook is part of."""
-        found: Any = getattr(self.method, "__self__", None)
-        while hasattr(found, "owner"):  # a part of a cut belongs to the cut
-            found = found.owner
-        return found
+        return getattr(self.attachment, "owner", None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What torch calls."""
+        """What torch calls. Nothing happens in calls that began without the cut."""
+        if not self.attachment.underway.admits():
+            return None
         return self.method(*self.first, *args, **kwargs)
+
+
+def attachment_of(method: Any) -> Any:
+    """The cut that a bound method, or an object that is called like one, is part of; None if it is part of none."""
+    found = getattr(method, "__self__", method)
+    while found is not None and not hasattr(found, "underway"):
+        found = getattr(found, "owner", None)
+    return found
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from tokprune.adapters.hooks import leave_to_python
+from tokprune.adapters.hooks import attachment_of, leave_to_python
 from tokprune.adapters.shape import release_of
 from tokprune.errors import AdapterError
 
@@ -44,7 +44,7 @@ class MethodShim:
     """
 
     def __init__(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
-        leave_to_python(MethodShim)
+        leave_to_python(type(self))
         self.module, self.name, self.around = module, name, around
         self.shadowed = module.__dict__.get(name)
         self.removed = False
@@ -87,5 +87,15 @@ class MethodShim:
         return inspect.signature(self.original)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call `around` with the method that the shim stands in for."""
+        """Call `around` with the method that the shim stands in for; only that, in calls that began without the cut."""
+        if self.removed or not self._admits():
+            return self.original(*args, **kwargs)
         return self.around(self.original, *args, **kwargs)
+
+    @property
+    def attachment(self) -> Any:
+        """The cut that the shim is part of."""
+        return attachment_of(self.around)
+
+    def _admits(self) -> bool:
+        return self.attachment is None or bool(self.attachment.underway.admits())

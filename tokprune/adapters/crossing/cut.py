@@ -73,7 +73,7 @@ class CrossCut(Attached):
         paths = (family.encoder, family.decoder, *(crossing.module for crossing in self.behind))
         self.capture = Capture(self, model, sources, watched=paths)
         self.generations = Generations()
-        self._attach()
+        self._attach(self.encoder, self.decoder)
 
     def _relies(self) -> list[Relied]:
         family, first = self.family, self.family.crossings[0]
@@ -92,7 +92,7 @@ class CrossCut(Attached):
 
     def _install(self, undo: list[Any]) -> None:
         refusals = Refusals(self.family, self.cut, self.decoder, self.modules)
-        Guard(self.model, self.owner, refusals).install(undo)
+        Guard(self.model, self, refusals).install(undo)
         undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
         undo.append(self.decoder.register_forward_pre_hook(Hook(self._on_decoder), with_kwargs=True, prepend=True))
         undo.append(self.decoder.register_forward_hook(Hook(self._end), always_call=True))

@@ -46,7 +46,7 @@ class EncoderOutputCut(Attached):
         sources = encoder_sources(family, cut)
         self.capture = Capture(self, model, sources, watched=(family.encoder, family.decoder))
         self._given: Any = WeakIdKeyDictionary()  # what this cut gave, so that it is known when it comes back
-        self._attach()
+        self._attach(self.encoder)
 
     def _relies(self) -> list[Relied]:
         return [
@@ -57,7 +57,7 @@ class EncoderOutputCut(Attached):
         ]
 
     def _install(self, undo: list[Any]) -> None:
-        Guard(self.model, self.owner, self._check).install(undo)
+        Guard(self.model, self, self._check).install(undo)
         # In front of other hooks: whoever looks at what the encoder gives sees what goes on.
         Entrance(self, self.encoder, self._begin, self._end, first=True).install(undo)
         undo.append(self.reader.register_forward_pre_hook(Hook(self._on_reader)))

@@ -93,6 +93,8 @@ class TimmFamily(EncoderFamily):
 class TimmCut(LayerCut):
     """A cut between the blocks of a `VisionTransformer`, which is as often called by its methods as as a whole."""
 
+    methods = ("forward_features", "forward_intermediates")
+
     def _relies(self) -> list[Relied]:
         return [
             takes(self.encoder, "forward_features"),

@@ -68,9 +68,9 @@ class InsideCut(Attached):
         behind = [family.at(family.layers, str(index)) for index in range(self.place, len(self.layers))]
         watched = [family.at(family.norm), *behind, *self.voting.watched]
         self.capture = Capture(self, model, (), watched=watched)
-        self.guard = Guard(model, owner, self._check)
+        self.guard = Guard(model, self, self._check)
         self.generations = Generations()
-        self._attach()
+        self._attach(self.core)
 
     def _relies(self) -> list[Relied]:
         read = ("attention_mask", "position_ids", CACHE_NAMES)

@@ -70,7 +70,7 @@ class LayerCut(Attached):
         self.layers = [module_at(model, family.layers[place - 1]) for place in self.places]
         watched = (family.encoder, family.reader, watcher, *(family.layers[place - 1] for place in self.places))
         self.capture = Capture(self, model, self._sources(), watched=watched)
-        self._attach()
+        self._attach(self.encoder)
 
     def _refuse(self) -> None:
         where = f"adapter {self.family.name!r} target {self.cut.target!r}"

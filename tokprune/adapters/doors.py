@@ -1,0 +1,72 @@
+"""Where calls begin and end that are calls of their own: the model's, those of its methods, or of a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from tokprune.adapters.calls import leave_call
+from tokprune.adapters.hooks import Hook
+from tokprune.adapters.modules import MethodShim
+
+
+class Door:
+    """Notes calls of a module, and of some of its methods, for the cut that `owner` is.
+
+    Args:
+        owner: the cut.
+        module: the module.
+        methods: names of methods of it that users call, such as `generate`, if it has them.
+    """
+
+    def __init__(self, owner: Any, module: nn.Module, methods: Sequence[str] = ()) -> None:
+        self.owner, self.module, self.methods = owner, module, methods
+
+    def install(self, undo: list[Any]) -> None:
+        """Put hooks around all other hooks, and append what takes them off to `undo`."""
+        undo.append(self.module.register_forward_pre_hook(_DoorHook(self._enter), prepend=True))
+        undo.append(self.module.register_forward_hook(_DoorHook(self._leave), always_call=True))
+        for name in self.methods:
+            if hasattr(self.module, name):
+                shim = _DoorShim(self.module, name, self.around)
+                undo.append(shim)
+                shim.install()
+
+    def _enter(self, module: nn.Module, *given: Any) -> None:
+        self.owner.underway.enter(module)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if output is None:  # it failed
+            leave_call(self.owner)
+        if self.owner.underway.leave(module):
+            self.owner.take_off()
+
+    def around(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Stand in for a method."""
+        underway = self.owner.underway
+        underway.enter(self)
+        try:
+            return original(*args, **kwargs)
+        except BaseException:
+            leave_call(self.owner)
+            raise
+        finally:
+            if underway.leave(self):
+                self.owner.take_off()
+
+
+class _DoorHook(Hook):
+    """A hook that looks at all calls."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What torch calls."""
+        return self.method(*args, **kwargs)
+
+
+class _DoorShim(MethodShim):
+    """A shim that looks at all calls."""
+
+    def _admits(self) -> bool:
+        return True
