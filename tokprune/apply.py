@@ -113,15 +113,15 @@ def apply(
     fitting = adapter_for(model, adapter)
     plans = [_plan(model, fitting, each) for each in policies]
     _check_targets(model, plans)
-    handles: list[Handle] = []
+    others = handles_of(model)
     try:
-        for plan in plans:
-            handles.append(Handle(model, plan.policy, fitting, plan.target, plan.cut))
+        handles = [Handle(model, plan.policy, fitting, plan.target, plan.cut) for plan in plans]
+        return Handles(handles) if several else handles[0]
     except BaseException:
-        for handle in reversed(handles):
-            handle.remove()
+        for handle in reversed(handles_of(model)):
+            if handle not in others:
+                handle.remove()
         raise
-    return Handles(handles) if several else handles[0]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""An exception at any line of tokprune, Ctrl-C included: what was asked for holds, or the model is as it was."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tokprune
+from tokprune.adapters import calls
+
+from .seams import SEAMS, built, options_of, ways
+from .traces import traces
+
+FILES = str(Path(tokprune.__file__).parent)
+ERRORS = (KeyboardInterrupt, RuntimeError)
+
+
+class At:
+    """Raises `error` in front of line number `at` of those of tokprune that run, and notes which run."""
+
+    def __init__(self, at=None, error=KeyboardInterrupt):
+        self.at, self.error, self.lines = at, error, []
+
+    def _trace(self, frame, event, arg):
+        if not frame.f_code.co_filename.startswith(FILES):
+            return None
+        if event == "line":
+            self.lines.append((frame.f_code.co_filename, frame.f_lineno))
+            if len(self.lines) == self.at:
+                sys.settrace(None)
+                raise self.error("injected")
+        return self._trace
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(self.before)
+
+
+def applied(model, inputs, options, at):
+    """An interrupted `apply` leaves nothing on the model."""
+    before, handle = traces(model), None
+    try:
+        with at:
+            handle = tokprune.apply(model, **options)
+    except at.error:
+        assert tokprune.handles_of(model) == []
+        assert traces(model) == before
+    else:
+        handle.remove()
+    assert traces(model) == before
+
+
+def removed(model, inputs, options, at):
+    """An interrupted `remove` is finished by another one."""
+    before, handle = traces(model), tokprune.apply(model, **options)
+    try:
+        with at:
+            handle.remove()
+    except at.error:
+        assert tokprune.handles_of(model) == [handle] * handle.active
+    handle.remove()
+    assert not handle.active
+    assert traces(model) == before
+
+
+def checked(model, inputs, options, at):
+    """After an interrupted `check` the policy is on or off, and the handle says which."""
+    before, plain = traces(model), ways(model)[0](model, inputs)
+    handle = tokprune.apply(model, **options)
+    pruned = ways(model)[0](model, inputs)
+    try:
+        with at:
+            handle.check(inputs)
+    except at.error:
+        assert tokprune.handles_of(model) == [handle] * handle.active
+    assert torch.equal(ways(model)[0](model, inputs), pruned if handle.active else plain)
+    handle.remove()
+    assert traces(model) == before
+
+
+def called(model, inputs, options, at, way=0):
+    """After an interrupted call the next one is what it would have been."""
+    before = traces(model)
+    handle = tokprune.apply(model, **options)
+    pruned = ways(model)[way](model, inputs)
+    try:
+        with at:
+            ways(model)[way](model, inputs)
+    except at.error:
+        pass
+    assert torch.equal(ways(model)[way](model, inputs), pruned)
+    handle.remove()
+    assert traces(model) == before
+    assert not calls._CALLS.left()
+
+
+def generated(*given):
+    """The same of a generation."""
+    called(*given, way=-1)
+
+
+def places(scenario, *given):
+    """Where to raise: in front of the first and of the last run of each line."""
+    scenario(*given, At())  # what is only done once in a process is done
+    counted = At()
+    scenario(*given, counted)
+    runs = list(enumerate(counted.lines, start=1))
+    return sorted({run: at for at, run in reversed(runs)}.values() | {run: at for at, run in runs}.values())
+
+
+def try_all(scenario, seam, step=None):
+    model, inputs = built(SEAMS[seam][0])
+    given = model, inputs, options_of(seam)
+    ats = places(scenario, *given)
+    for turn, at in enumerate(ats if step is None else ats[step // 2 :: step]):
+        for error in ERRORS if step is None else (ERRORS[turn % 2],):
+            scenario(*given, At(at, error))
+
+
+SCENARIOS = {"apply": (applied, 40), "remove": (removed, 6), "check": (checked, 60), "call": (called, 30), "generate": (generated, 60)}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("seam", ["delegated", "inside", "decoder"])
+def test_a_few_lines(seam, name):
+    try_all(SCENARIOS[name][0], seam, SCENARIOS[name][1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("seam", SEAMS)
+def test_all_lines(seam, name):
+    try_all(SCENARIOS[name][0], seam)
