@@ -90,10 +90,11 @@ class Handle:
             raise TokpruneError("this handle was removed from its model; apply the policy again to check it")
         with torch.no_grad():
             self.model(**inputs)  # as the policy sits there now: attached anew, it would not miss a module put in since
-        self._attachment.remove()
         try:
+            self._attachment.remove()
             verify(self.model, self.adapter, self._cut, inputs, self)
         finally:
+            self.remove()  # also what an interrupted proof left
             self._attach()
         return self._run(inputs)
 

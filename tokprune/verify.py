@@ -48,9 +48,11 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     entered: set[int] = set()
     attachment = adapter.attach(model, cut, seen.append, owner)
     spy = _Spy(seen, entered, attachment.reader)
-    spies = [m.register_forward_pre_hook(spy, with_kwargs=True) for m in attachment.reader.modules()]
-    spies.append(attachment.reader.register_forward_hook(spy.leaving))
+    spies: list[Any] = []
     try:
+        for module in attachment.reader.modules():
+            spies.append(module.register_forward_pre_hook(spy, with_kwargs=True))
+        spies.append(attachment.reader.register_forward_hook(spy.leaving))
         _answer(model, inputs)
     finally:
         for hook in spies:

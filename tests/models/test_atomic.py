@@ -110,16 +110,22 @@ def places(scenario, *given):
     counted = At()
     scenario(*given, counted)
     runs = list(enumerate(counted.lines, start=1))
-    return sorted({run: at for at, run in reversed(runs)}.values() | {run: at for at, run in runs}.values())
+    return sorted({*{run: at for at, run in reversed(runs)}.values(), *{run: at for at, run in runs}.values()})
 
 
 def try_all(scenario, seam, step=None):
+    """Raise at all places, or at one of `step` of them."""
     model, inputs = built(SEAMS[seam][0])
     given = model, inputs, options_of(seam)
     ats = places(scenario, *given)
     for turn, at in enumerate(ats if step is None else ats[step // 2 :: step]):
         for error in ERRORS if step is None else (ERRORS[turn % 2],):
-            scenario(*given, At(at, error))
+            injected = At(at, error)
+            try:
+                scenario(*given, injected)
+            except BaseException as failure:
+                failure.add_note(f"{error.__name__} was raised in front of {injected.lines[at - 1]}")
+                raise
 
 
 SCENARIOS = {"apply": (applied, 40), "remove": (removed, 6), "check": (checked, 60), "call": (called, 30), "generate": (generated, 60)}
