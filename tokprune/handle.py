@@ -33,7 +33,8 @@ class Handle:
         policy: the policy.
         adapter: the adapter that fits the model.
         target: which tokens are removed.
-        report: what the last pruned call did, or None before the first.
+        report: what the call that was pruned last did, or None before the first. That may be a call which code of
+            yours makes inside `generate`, such as a logits processor.
     """
 
     def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter, target: str, cut: dict[str, Any]) -> None:

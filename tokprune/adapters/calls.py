@@ -118,3 +118,13 @@ def during_call(owner: object, call: Observation) -> Iterator[None]:
         yield
     finally:
         leave_call(owner)
+
+
+@contextmanager
+def no_calls() -> Iterator[None]:
+    """Let no call be under way: what code of the user calls is a call of its own. Afterwards all is as it was."""
+    token = _CALLS.set(MappingProxyType({}))
+    try:
+        yield
+    finally:
+        _CALLS.reset(token)

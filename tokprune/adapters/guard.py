@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.callbacks import shown
 from tokprune.adapters.calls import Observation, current_call, during_call
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import MethodShim
@@ -62,6 +63,7 @@ class Guard:
         arguments = named_arguments(original, args, kwargs)
         self.check(arguments, Options(arguments, self.model))
         args, kwargs = tuple(map(_own, args)), {name: _own(value) for name, value in kwargs.items()}
+        args, kwargs = shown(original, args, kwargs)
         with during_call(self, Generation(arguments=arguments)):
             return original(*args, **kwargs)
 

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.callbacks import WholePrompt
 from tokprune.adapters.upstream import ENCODED
 from tokprune.errors import UnsupportedCallError
 
@@ -63,13 +63,9 @@ def encoded_before(arguments: Mapping[str, Any]) -> bool:
     return encoded is not None and (not isinstance(encoded, Mapping) or encoded.get("image") is not None)
 
 
-def put_prompt_back(output: Any, prompt: Tensor, shorter: int) -> Any:
-    """What `generate` returned, its prompt of `shorter` tokens replaced by the one that came `[row sequence]`."""
-    sequences = output if isinstance(output, Tensor) else output.sequences
-    prompt = prompt.to(sequences.device)
-    prompt = prompt.repeat_interleave(sequences.shape[0] // prompt.shape[0], dim=0)
-    sequences = torch.cat([prompt, sequences[:, shorter:]], dim=1)
+def put_prompt_back(output: Any, prompt: WholePrompt) -> Any:
+    """What `generate` returned, the shorter prompt in it replaced by the whole one."""
     if isinstance(output, Tensor):
-        return sequences
-    output.sequences = sequences
+        return prompt.before(output)
+    output.sequences = prompt.before(output.sequences)
     return output

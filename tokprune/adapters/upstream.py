@@ -47,6 +47,18 @@ def since(release: str) -> bool:
     return found >= [int(part) for part in release.split(".")]
 
 
+USER_LISTS = ("logits_processor", "stopping_criteria")
+"""Arguments of `generate` that are lists of the user's objects, each called with all ids so far."""
+PREFIX_FUNCTION = "prefix_allowed_tokens_fn"
+"""The argument of `generate` that is called with a row's number and its ids so far."""
+STREAMER = "streamer"
+"""The argument of `generate` whose `put` gets the prompt and then the new tokens."""
+NEGATIVE_PROMPT = ("negative_prompt_ids", "negative_prompt_attention_mask")
+"""Arguments of `generate` that have a row for each row of the prompt, and are about another prompt."""
+MERGE_LISTS = "_merge_criteria_processor_list"
+"""The method of a generating model that joins its own processors or criteria with the user's, by their types."""
+
+
 def places_by_row_and_column(model: nn.Module) -> bool:
     """Whether a model works out the positions of a prompt from the rows and columns of its images, as Qwen-VL does."""
     return any(hasattr(part, "get_rope_index") for part in (model, getattr(model, "model", None)))
@@ -193,3 +205,26 @@ def grows_freely(cache: Any) -> bool:
     if known is None or type(cache) is not known.DynamicCache:
         return False
     return all(type(layer) is known.DynamicLayer for layer in cache.layers)
+
+
+def comes_with_transformers(user: Any) -> bool:
+    """Whether an object is of a class that transformers itself defines."""
+    return type(user).__module__.partition(".")[0] == "transformers"
+
+
+def asks_model(processor: Any) -> bool:
+    """Whether a logits processor of transformers calls the model: classifier-free guidance does."""
+    return comes_with_transformers(processor) and isinstance(getattr(processor, "model", None), nn.Module)
+
+
+def with_length_limit(criterion: Any, dropped: int) -> Any:
+    """The stopping criterion of transformers that limits the length, for a prompt that is shorter by `dropped`.
+
+    None for any other object. `generate` itself reads its limit, and so it has to be that of what it generates.
+    """
+    known = sys.modules.get("transformers.generation.stopping_criteria")
+    if known is None or type(criterion) is not known.MaxLengthCriteria:
+        return None
+    shifted = copy.copy(criterion)
+    shifted.max_length = criterion.max_length - dropped
+    return shifted

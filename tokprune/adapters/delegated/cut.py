@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tokprune.adapters.answers import Asked
 from tokprune.adapters.attached import Attached
+from tokprune.adapters.callbacks import WholePrompt, install_merging, refuse_custom, shown
 from tokprune.adapters.calls import Call, current_call, during_call, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.delegated.family import DelegatedFamily
@@ -82,6 +83,7 @@ class DelegatedCut(Attached):
         if hasattr(model, "generate"):  # else whoever generates does so with the language model, past the image
             self._shim(model, "generate", self._around_generate)
             self._shim(language_model, "generate", self._around_inner_generate)
+            install_merging(language_model, undo)
 
     # -- the outer call -----------------------------------------------------------------------------------------
 
@@ -115,9 +117,14 @@ class DelegatedCut(Attached):
         call = self._open(named_arguments(original, args, kwargs))
         with during_call(self, call):
             output = original(*args, **kwargs)
+        prompt = self._whole(call)
+        return output if prompt is None else put_prompt_back(output, prompt)
+
+    def _whole(self, call: Call) -> WholePrompt | None:
+        """The prompt as it came; None where what is generated does not begin with a shorter one."""
         if call.rows is None or call.input_ids is None or self.encoder_decoder:
-            return output
-        return put_prompt_back(output, call.input_ids, call.rows.length)
+            return None
+        return WholePrompt(call.input_ids, call.rows.length)
 
     # -- the language model -------------------------------------------------------------------------------------
 
@@ -146,6 +153,8 @@ class DelegatedCut(Attached):
             if call.rows is not None and not self.encoder_decoder:
                 dropped = call.rows.before - call.rows.length
                 kwargs = shift_length_limits(kwargs, getattr(self.language_model, "generation_config", None), dropped)
+                refuse_custom(kwargs)
+            args, kwargs = shown(original, args, kwargs, self._whole(call))
         return original(*args, **kwargs)
 
     def _find_prompt(self, call: Call, kwargs: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tokprune.adapters.embedmerge.call import ImageCall
 from tokprune.adapters.generations import Generations
 from tokprune.adapters.rows import Rows
-from tokprune.adapters.upstream import CACHE_IN_WORDS, cache_in, cache_of
+from tokprune.adapters.upstream import CACHE_IN_WORDS, NEGATIVE_PROMPT, cache_in, cache_of
 from tokprune.errors import UnsupportedCallError
 
 
@@ -108,6 +108,6 @@ def whole_prompt_shortened(prompt: Shortened, arguments: dict[str, Any]) -> dict
         )
     changed = dict(arguments)
     for name, value in arguments.items():
-        if isinstance(value, Tensor) and value.shape[:2] == ids.shape:
+        if name not in NEGATIVE_PROMPT and isinstance(value, Tensor) and value.shape[:2] == ids.shape:
             changed[name] = prompt.without(value)
     return changed

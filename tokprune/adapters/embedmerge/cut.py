@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tokprune.adapters.answers import Asked
 from tokprune.adapters.attached import Attached
+from tokprune.adapters.callbacks import WholePrompt, install_merging, refuse_custom, shown
 from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.embedmerge.call import ImageCall
@@ -83,6 +84,7 @@ class EmbedMergeCut(Attached):
         undo.append(self.base.register_forward_pre_hook(Hook(self._on_base), with_kwargs=True))
         self.capture.install(undo)
         self._shim(self.model, "generate", self._around_generate)
+        install_merging(self.model, undo)
         self._shim(self.base, "get_image_features", self._around_features)
         if hasattr(self.base, "get_video_features"):
             self._shim(self.base, "get_video_features", self._around_videos)
@@ -119,12 +121,10 @@ class EmbedMergeCut(Attached):
             with torch.no_grad():
                 arguments = self._shorten(call, arguments)
             if call.rows is None:
-                return original(**arguments)
-            dropped = call.rows.before - call.rows.length
-            arguments = shift_length_limits(arguments, getattr(self.model, "generation_config", None), dropped)
-            output = original(**arguments)
+                return original(**shown(original, (), arguments)[1])
+            output = self._generate(original, arguments, WholePrompt(call.input_ids, call.rows.length))
             self.continued.note(call, output)
-            return put_prompt_back(output, call.input_ids, call.rows.length)
+            return output
 
     def _go_on(self, original: Callable[..., Any], args: Any, kwargs: Any, arguments: dict[str, Any]) -> Any:
         """Generate without images: as ever, unless it goes on from a prompt that had some."""
@@ -132,8 +132,14 @@ class EmbedMergeCut(Attached):
         if prompt is None:
             return original(*args, **kwargs)
         shorter = whole_prompt_shortened(prompt, arguments)
-        shorter = shift_length_limits(shorter, getattr(self.model, "generation_config", None), prompt.dropped)
-        return put_prompt_back(original(**shorter), arguments["input_ids"], shorter["input_ids"].shape[1])
+        whole = WholePrompt(arguments["input_ids"], shorter["input_ids"].shape[1])
+        return self._generate(original, shorter, whole)
+
+    def _generate(self, original: Callable[..., Any], arguments: dict[str, Any], prompt: WholePrompt) -> Any:
+        """Generate from the shorter prompt, of which neither the user nor code of the user sees anything."""
+        refuse_custom(arguments)
+        arguments = shift_length_limits(arguments, getattr(self.model, "generation_config", None), prompt.dropped)
+        return put_prompt_back(original(**shown(original, (), arguments, prompt)[1]), prompt)
 
     def _has_images(self, arguments: Mapping[str, Any]) -> bool:
         return arguments.get(self.family.arguments[0]) is not None or encoded_before(arguments)

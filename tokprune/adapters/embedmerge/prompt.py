@@ -17,7 +17,7 @@ from tokprune.adapters.embedmerge.signal import ImageSignals
 from tokprune.adapters.grouped import by_image, observed_in_groups
 from tokprune.adapters.positions import compact, sequence_positions
 from tokprune.adapters.rows import Rows
-from tokprune.adapters.upstream import marks_images
+from tokprune.adapters.upstream import NEGATIVE_PROMPT, marks_images
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 
@@ -99,7 +99,7 @@ class ImagePrompt:
             changed["attention_mask"] = mask
         pad = self.config.pad_token_id if isinstance(self.config.pad_token_id, int) else 0
         for name, value in changed.items():
-            if name in self.family.arguments or not isinstance(value, Tensor):
+            if name in (*self.family.arguments, *NEGATIVE_PROMPT) or not isinstance(value, Tensor):
                 continue
             if name == "position_ids" and value.dim() == 3:
                 changed[name] = take_channels(rows, value)
