@@ -22,7 +22,7 @@ from tokprune.adapters.upstream import (
     comes_with_transformers,
     with_length_limit,
 )
-from tokprune.errors import UnsupportedCallError
+from tokprune.errors import AdapterError, UnsupportedCallError
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +71,13 @@ class Shown:
 
 
 class ShownPrefix:
-    """The user's `prefix_allowed_tokens_fn`, which is called with one sequence at a time."""
+    """The user's `prefix_allowed_tokens_fn`; `Merging` shows the whole prompt to the processor that calls it."""
 
     def __init__(self, user: Callable[..., Any], prompt: WholePrompt | None) -> None:
         self.user, self.prompt = user, prompt
 
     def __call__(self, row: int, ids: Tensor) -> Any:
         """Call the user's function."""
-        if self.prompt is not None:
-            ids = torch.cat([self.prompt.ids[row].to(ids.device), ids[self.prompt.shorter :]])
         with no_calls():
             return self.user(row, ids)
 
@@ -113,7 +111,10 @@ class Merging:
     def __call__(self, original: Callable[..., Any], default: Any, custom: Any) -> Any:
         """The joined list."""
         for index, each in enumerate(default):
-            if asks_model(each):
+            prefix = next((part for part in vars(each).values() if isinstance(part, ShownPrefix)), None)
+            if prefix is not None:  # only its processor knows which row belongs to which prompt
+                default[index] = Shown(each, prefix.prompt)
+            elif asks_model(each):
                 default[index] = Shown(each, None)
         wrapped = {id(each.user): each for each in custom if isinstance(each, Shown)}
         merged = original(default, [each.user if isinstance(each, Shown) else each for each in custom])
@@ -124,10 +125,14 @@ class Merging:
 
 def install_merging(module: nn.Module, undo: list[Any]) -> None:
     """Let `module`, whose `generate` runs, join lists by what the user gave; how to undo it goes to `undo`."""
-    if hasattr(module, MERGE_LISTS):
-        shim = MethodShim(module, MERGE_LISTS, Merging())
-        shim.install()
-        undo.append(shim)
+    if not hasattr(module, MERGE_LISTS):
+        raise AdapterError(
+            f"{type(module).__name__} of this release of transformers has a generate, but no {MERGE_LISTS}, by which "
+            "user code is shown the whole prompt; install a release that tokprune supports"
+        )
+    shim = MethodShim(module, MERGE_LISTS, Merging())
+    shim.install()
+    undo.append(shim)
 
 
 def refuse_custom(arguments: Mapping[str, Any]) -> None:
