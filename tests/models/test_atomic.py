@@ -128,7 +128,14 @@ def try_all(scenario, seam, step=None):
                 raise
 
 
-SCENARIOS = {"apply": (applied, 40), "remove": (removed, 6), "check": (checked, 60), "call": (called, 30), "generate": (generated, 60)}
+SCENARIOS = {
+    "apply": (applied, 80),
+    "remove": (removed, 10),
+    "check": (checked, 250),
+    "call": (called, 90),
+    "generate": (generated, 120),
+}
+"""Name -> what is interrupted, and in how many of its lines when it has to be quick (one of so many)."""
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

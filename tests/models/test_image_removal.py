@@ -35,7 +35,8 @@ def stop(module, args):
 
 def normal(model, inputs):
     with tokprune.apply(model, **STEPS):
-        assert hook_count(model) == 4 + 2 + 3 + 3 + 1  # doors, begin and end, queries and keys of each layer, cuts, the reader
+        # doors; begin and end; queries and keys of each layer; cuts; the reader
+        assert hook_count(model) == 4 + 2 + 3 + 3 + 1
         logits(model, inputs)
         generate(model, inputs)
 

@@ -11,6 +11,7 @@ from tokprune.adapters import calls
 
 from .seams import SEAMS, answer, built, options_of, ways
 
+
 class Interrupt:
     """Raises KeyboardInterrupt when the module with this number is called, and counts those that are."""
 

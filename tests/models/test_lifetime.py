@@ -1,6 +1,7 @@
 """A handle that comes or goes while a call runs in another thread: that call ends as it began."""
 
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -64,11 +65,11 @@ def test_a_call_goes_on_pruned_when_the_handle_is_removed_and_no_new_one_begins(
         plain = way(model, inputs)
         with tokprune.apply(model, **options_of(seam)) as handle:
             pruned = way(model, inputs)
-            stops = places(lambda: way(model, inputs))
+            stops = places(partial(way, model, inputs))
         assert handle.report.counts.max() == 3
         for stop in stops:
             handle = tokprune.apply(model, **options_of(seam))
-            with Paused(lambda: way(model, inputs), stop) as paused:
+            with Paused(partial(way, model, inputs), stop) as paused:
                 handle.remove()
                 assert not handle.active
                 assert tokprune.handles_of(model) == []
@@ -84,8 +85,8 @@ def test_a_call_goes_on_unpruned_when_a_handle_comes(seam):
         plain = way(model, inputs)
         with tokprune.apply(model, **options_of(seam)):
             pruned = way(model, inputs)
-        for stop in places(lambda: way(model, inputs)):
-            with Paused(lambda: way(model, inputs), stop) as paused:
+        for stop in places(partial(way, model, inputs)):
+            with Paused(partial(way, model, inputs), stop) as paused:
                 handle = tokprune.apply(model, **options_of(seam))
                 assert torch.equal(way(model, inputs), pruned), (way, stop)
             handle.remove()

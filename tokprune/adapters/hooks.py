@@ -19,7 +19,8 @@ class Hook:
     """
 
     def __init__(self, method: Callable[..., Any], *first: Any) -> None:
-        leave_to_python(type(self))
+        kind: Any = type(self)
+        leave_to_python(kind)
         self.method, self.first = method, first
 
     @property

@@ -44,7 +44,8 @@ class MethodShim:
     """
 
     def __init__(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
-        leave_to_python(type(self))
+        kind: Any = type(self)
+        leave_to_python(kind)
         self.module, self.name, self.around = module, name, around
         self.shadowed = module.__dict__.get(name)
         self.removed = False
