@@ -80,6 +80,15 @@ class PerOwner(Generic[Value]):
         self._all.set({key: found for key, found in self.left().items() if found[0]() is not owner})
         return value
 
+    @contextmanager
+    def nothing(self) -> Iterator[None]:
+        """Let no owner have a value; afterwards each has what it had."""
+        token = self._all.set(MappingProxyType({}))
+        try:
+            yield
+        finally:
+            self._all.reset(token)
+
     def left(self) -> dict[int, tuple[ref[Any], Value]]:
         """What there is in this context, of owners that are still there."""
         return {key: found for key, found in self._all.get().items() if found[0]() is not None}
@@ -123,8 +132,5 @@ def during_call(owner: object, call: Observation) -> Iterator[None]:
 @contextmanager
 def no_calls() -> Iterator[None]:
     """Let no call be under way: what code of the user calls is a call of its own. Afterwards all is as it was."""
-    token = _CALLS.set(MappingProxyType({}))
-    try:
+    with _CALLS.nothing():
         yield
-    finally:
-        _CALLS.reset(token)
