@@ -100,7 +100,8 @@ class Attached:
 
 def attachments_on(model: nn.Module) -> list[Attached]:
     """The cuts that have hooks or shims on `model`."""
-    return list(dict.fromkeys(part.attachment for module in model.modules() for part in _parts(module)))
+    found = (part.attachment for module in model.modules() for part in _parts(module))
+    return list(dict.fromkeys(attachment for attachment in found if attachment is not None))
 
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
