@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import transformers
 from PIL import Image
+from scipy.io import wavfile
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
@@ -314,6 +316,19 @@ def questions(folder: Path, count: int = 2) -> Path:
         asked = "what colour is the circle ?" if number % 2 else "how many squares are there in this picture ?"
         lines.append({"image": f"{number}.png", "question": asked, "answers": ["red", "two"]})
     path = folder / "questions.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def transcripts(folder: Path, count: int = 2) -> Path:
+    """Writes a JSON Lines file of short sounds of noise, and what is said in them."""
+    folder.mkdir(exist_ok=True)
+    lines = []
+    for number in range(count):
+        noise = numpy.random.default_rng(number).integers(-9000, 9000, 8000, dtype=numpy.int16)
+        wavfile.write(folder / f"{number}.wav", 8000, noise)
+        lines.append({"audio": f"{number}.wav", "answers": "Red, red red red!" if number else "how many squares"})
+    path = folder / "transcripts.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 

@@ -35,7 +35,7 @@ def test_lines_become_samples_with_paths_relative_to_the_file(folder):
     [
         ("{not json", "not JSON"),
         ("[1, 2]", "expected a JSON object, got list"),
-        ({"image": "pictures/a.png"}, "missing: question, answers"),
+        ({"image": "pictures/a.png"}, "missing: answers"),
         (GOOD | {"answers": []}, "'answers' must be"),
         (GOOD | {"answers": [1]}, "'answers' must be"),
         (GOOD | {"answers": " "}, "'answers' must be"),

@@ -48,6 +48,61 @@ def test_every_family_runs_from_the_command_line(tokprune, family, tmp_path, que
     assert [(row["length_before"], row["length_after"]) for row in rows] == _measured(folder, questions)
 
 
+def test_whisper_is_measured_by_its_word_errors(tokprune, tmp_path):
+    folder = saved.save(saved.whisper, tmp_path / "model")
+    sounds = saved.transcripts(tmp_path / "sounds")
+    assert "tokens per sound" in tokprune("inspect", folder).stdout
+    asked = tokprune("answer", folder, "--audio", sounds.parent / "0.wav", "--scorer", "first", "--keep", 3)
+    assert asked.exit_code == 0, asked.output
+    assert "3 of 12" in asked.stdout
+    options = ["--scorer", "first", "--keep", 3, "--out", "run", "--max-new-tokens", 5]
+    result = tokprune("bench", folder, "--data", sounds, *options)
+    assert result.exit_code == 0, result.output
+    unpruned, pruned = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").read_text().splitlines()]
+    assert (unpruned["tokens_kept"], pruned["tokens_kept"]) == (12, 3)
+    assert [words for _, words in pruned["word_errors"]] == [3, 4]
+    assert pruned["word_error_rate"] == sum(wrong for wrong, _ in pruned["word_errors"]) / 7
+    assert "WER %" in result.stdout
+    assert (unpruned["length_before"], unpruned["length_after"]) == (None, None)
+
+
+@pytest.mark.parametrize("family", [saved.blip, saved.vision_encoder_decoder])
+def test_a_question_that_is_not_asked_is_said(tokprune, tmp_path, questions, family):
+    folder = saved.save(family, tmp_path / "model")
+    options = ["--scorer", "first", "--keep", 3, "--max-new-tokens", 1]
+    note = "writes captions, so the questions are not asked"
+    assert note in tokprune("bench", folder, "--data", questions, *options, "--out", "run").stderr
+    picture = ["--image", questions.parent / "0.png"]
+    assert note not in tokprune("answer", folder, *picture, *options).stderr
+    assert note in tokprune("answer", folder, *picture, *options, "--prompt", "what?").stderr
+
+
+def test_what_a_family_cannot_do_is_one_sentence(tokprune, tmp_path, questions):
+    from tokprune.testing import tiny_encoders
+
+    folder = saved.save(saved.whisper, tmp_path / "whisper")
+    deaf = tokprune("bench", folder, "--data", questions, "--scorer", "first")
+    clip = tmp_path / "clip"
+    tiny_encoders.tiny_clip().save_pretrained(clip)
+    mute = tokprune("answer", clip, "--data", questions)
+    folder = saved.save(saved.llava, tmp_path / "llava")
+    sounds = saved.transcripts(tmp_path / "sounds")
+    blind = tokprune("answer", folder, "--data", sounds)
+    (tmp_path / "captions.jsonl").write_text('{"image": "0.png", "answers": "red"}')
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    quiet = tokprune("answer", folder, "--data", tmp_path / "captions.jsonl")
+    for result, words in (
+        (deaf, "takes sound, and this one has none; give --data a JSON Lines file with 'audio'"),
+        (mute, "a CLIPModel writes no text, so there are no answers to compare"),
+        (blind, "takes pictures, and this one has none"),
+        (quiet, "there is no question, and a LlavaForConditionalGeneration is asked one"),
+    ):
+        assert result.exit_code == 2
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert words in errors[0]
+
+
 def _measured(folder, questions):
     """Lengths of what entered the decoder of the unpruned model, and of the pruned one, seen at its first layer."""
     from tokprune import apply

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tokprune.bench.prompts import template_for, writes_captions
+from tokprune.bench.prompts import hears, template_for, writes_captions
 from tokprune.errors import InvalidValueError
 from tokprune.samples import Sample
 
@@ -27,12 +27,17 @@ def prepare(model: nn.Module, processor: Any, samples: Sequence[Sample], templat
         InvalidValueError: The template does not fit the model, or the samples have no picture, or no sound.
     """
     template = template_for(model, processor, template or None)
-    listens = getattr(model, "main_input_name", "") == "input_features"
+    listens = hears(model)
     for sample in samples:
         if (sample.sound if listens else sample.image) is None:
             raise InvalidValueError(
                 f"sample {sample.id}: a {type(model).__name__} takes {'sound' if listens else 'pictures'}, and this "
-                f"one has none; ask it with a JSON Lines file that has {'audio' if listens else 'image'!r} in each line"
+                f"one has none; give --data a JSON Lines file with {'audio' if listens else 'image'!r} in each line"
+            )
+        if "{}" in template and not sample.question:
+            raise InvalidValueError(
+                f"sample {sample.id}: there is no question, and a {type(model).__name__} is asked one; give 'question' "
+                "in each line of the JSON Lines file, or --prompt"
             )
     given: dict[str, Any] = {"images": [[sample.image] for sample in samples]}
     if listens:

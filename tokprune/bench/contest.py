@@ -148,6 +148,7 @@ def _measure(
         p_value=paired_p_value(got.outcomes, unpruned.outcomes) if unpruned else None,
         seconds=got.seconds,
         certificate=store.certificate.to_dict(),
+        word_errors=got.word_errors or None,
     )
 
 

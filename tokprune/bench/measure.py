@@ -14,6 +14,7 @@ from torch import nn
 from tokprune.bench.answering import batches, generate_answers, prepare
 from tokprune.bench.entrance import watch_entrance
 from tokprune.bench.matching import matches
+from tokprune.bench.transcripts import word_errors
 from tokprune.errors import InvalidValueError
 from tokprune.handle import Handle
 from tokprune.report import Report
@@ -50,7 +51,9 @@ class Measurement:
     """What one pass gave; grows batch by batch."""
 
     outcomes: str = ""
-    """One character per sample: `"1"` answered right, `"0"` wrong."""
+    """One character per sample: `"1"` answered right (a transcript without an error), `"0"` wrong."""
+    word_errors: list[tuple[int, int]] = field(default_factory=list)
+    """Of each sound: wrong words, and words of its transcript."""
     right: Counter[str] = field(default_factory=Counter)
     """Right answers per kind of question."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -68,6 +71,9 @@ class Measurement:
         """Takes in the answers of one batch, whose sequences had `length` tokens when they went in."""
         for sample, answer in zip(samples, answers, strict=True):
             right = matches(answer, sample.answers)
+            if sample.sound is not None:
+                self.word_errors.append(word_errors(answer, sample.answers))
+                right = self.word_errors[-1][0] == 0
             self.outcomes += "1" if right else "0"
             self.asked[sample.kind] += 1
             self.right[sample.kind] += right

@@ -9,24 +9,18 @@ from PIL import Image, UnidentifiedImageError
 from tokprune.errors import InvalidValueError
 
 
-def check_picture(path: Path, where: str) -> None:
-    """Raise `InvalidValueError` unless there is a file; quick enough to be done for all pictures beforehand.
+def open_picture(path: Path, where: str) -> Image.Image:
+    """The picture in RGB, read whole.
 
     Args:
         path: The file.
         where: Who asks for it, for the message: a file and its line, or an option.
-    """
-    if not path.is_file():
-        raise InvalidValueError(f"{where}: no image at {path}")
-
-
-def open_picture(path: Path, where: str) -> Image.Image:
-    """The picture in RGB, read whole.
 
     Raises:
         InvalidValueError: There is no file, or it is no picture; the message begins with `where`.
     """
-    check_picture(path, where)
+    if not path.is_file():
+        raise InvalidValueError(f"{where}: no image at {path}")
     try:
         with Image.open(path) as picture:
             return picture.convert("RGB")

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from tokprune.errors import InvalidValueError
+from tokprune.samples import Sample
 
 BLIP2_TEMPLATE = "Question: {} Short answer:"
 """What BLIP-2 is asked visual questions with."""
@@ -54,6 +55,26 @@ def template_for(model: nn.Module, processor: Any, typed: str | None = None) -> 
 def reads_text(model: nn.Module) -> bool:
     """Whether a model is given text beside its picture; Whisper and VisionEncoderDecoder are not."""
     return "input_ids" in inspect.signature(model.forward).parameters
+
+
+def hears(model: nn.Module) -> bool:
+    """Whether a model is given sound."""
+    return getattr(model, "main_input_name", "") == "input_features"
+
+
+def longest_answer(model: nn.Module) -> int:
+    """How many tokens an answer may have unless one says so: a short answer, a caption, or a transcript."""
+    if hears(model):
+        config: Any = model.config
+        return min(128, config.max_target_positions // 2)
+    return 32 if writes_captions(model) or not reads_text(model) else 10
+
+
+def unasked(model: nn.Module, template: str, sample: Sample) -> str:
+    """What to say about a question that a model is not asked; empty if it is, or if there is none."""
+    if "{}" in template or not sample.question:
+        return ""
+    return f"note: a {type(model).__name__} writes captions, so the questions are not asked"
 
 
 def writes_captions(model: nn.Module) -> bool:

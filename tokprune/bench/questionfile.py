@@ -1,4 +1,4 @@
-"""A user's own questions: a JSON Lines file with one `{"image": ..., "question": ..., "answers": ...}` a line."""
+"""A user's own data: a JSON Lines file of images, questions and answers, or of sounds and transcripts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
-from tokprune.bench.picturefile import check_picture, open_picture
+from tokprune.bench.picturefile import open_picture
+from tokprune.bench.soundfiles import open_sound
 from tokprune.errors import InvalidValueError
 from tokprune.samples import Sample
 
 
 class _Line(NamedTuple):
     number: int
-    image: Path
+    kept_in: str
+    """`image` or `audio`."""
+    path: Path
     question: str
     answers: tuple[str, ...]
     kind: str
@@ -24,8 +27,9 @@ class _Line(NamedTuple):
 class QuestionFile(Sequence[Sample]):
     """The samples of a JSON Lines file.
 
-    A line holds `image` (a path relative to the file), `question`, `answers` (a string or a list of accepted ones) and,
-    if wanted, `kind`. Every line is checked at once; pictures are opened when their sample is asked for.
+    A line holds `image` or `audio` (a path relative to the file; sound as WAV), `answers` (a string or a list of
+    accepted answers, captions or transcripts), `question` unless only a caption or a transcript is wanted and, if
+    wanted, `kind`. Every line is checked at once; files are opened when their sample is asked for.
 
     Raises:
         InvalidValueError: Something is missing or wrong; the message names file and line number.
@@ -56,8 +60,10 @@ class QuestionFile(Sequence[Sample]):
         return self._sample(self._lines[index])
 
     def _sample(self, line: _Line) -> Sample:
-        image = open_picture(line.image, f"{self.path}:{line.number}")
-        return Sample(f"line-{line.number}", image, line.question, line.answers, line.kind)
+        where, listens = f"{self.path}:{line.number}", line.kept_in == "audio"
+        sound = open_sound(line.path, where) if listens else None
+        image = None if listens else open_picture(line.path, where)
+        return Sample(f"line-{line.number}", image, line.question, line.answers, line.kind, sound)
 
     def _parse(self, number: int, line: str) -> _Line:
         where = f"{self.path}:{number}"
@@ -71,17 +77,19 @@ class QuestionFile(Sequence[Sample]):
             raise wrong(f"not JSON ({error.msg}, column {error.colno})") from error
         if not isinstance(fields, dict):
             raise wrong(f"expected a JSON object, got {type(fields).__name__}")
-        if missing := [name for name in ("image", "question", "answers") if name not in fields]:
-            raise wrong(f"expected 'image', 'question' and 'answers'; missing: {', '.join(missing)}")
-        for name in ("image", "question"):
-            if not isinstance(fields[name], str) or not fields[name].strip():
+        kept_in = "audio" if "audio" in fields and "image" not in fields else "image"
+        if missing := [name for name in (kept_in, "answers") if name not in fields]:
+            raise wrong(f"expected 'image' (or 'audio'), 'question' and 'answers'; missing: {', '.join(missing)}")
+        for name in (kept_in, "question"):
+            if not isinstance(fields.get(name, " "), str) or not fields.get(name, "none").strip():
                 raise wrong(f"'{name}' must be a text that is not empty, got {fields[name]!r}")
         answers = [fields["answers"]] if isinstance(fields["answers"], str) else fields["answers"]
         if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a.strip() for a in answers):
             raise wrong(f"'answers' must be a text or a list of texts, at least one, got {fields['answers']!r}")
-        image = self.path.parent / fields["image"]
-        check_picture(image, where)
-        return _Line(number, image, fields["question"], tuple(answers), str(fields.get("kind", "")))
+        path = self.path.parent / fields[kept_in]
+        if not path.is_file():
+            raise wrong(f"no {'image' if kept_in == 'image' else 'sound'} at {path}")
+        return _Line(number, kept_in, path, fields.get("question", ""), tuple(answers), str(fields.get("kind", "")))
 
 
 def draw(samples: Sequence[Sample], n: int | None, seed: int) -> Sequence[Sample]:

@@ -37,7 +37,7 @@ class Row:
     length_after: float | None
     """Tokens per sample (padding included) that the language model was given, mean; None where it was not measured."""
     outcomes: str
-    """One character per sample, in order: `"1"` answered right, `"0"` wrong."""
+    """One character per sample, in order: `"1"` answered right (a transcript without an error), `"0"` wrong."""
     kinds: dict[str, tuple[int, int]]
     """Kind of question -> (right answers, questions)."""
     p_value: float | None
@@ -45,6 +45,16 @@ class Row:
     seconds: float
     """Wall-clock time of all samples, picture preparation included."""
     certificate: dict[str, Any]
+    word_errors: list[tuple[int, int]] | None = None
+    """Of each sound: wrong words, and words of its transcript; None where answers are no transcripts."""
+
+    @property
+    def word_error_rate(self) -> float | None:
+        """Wrong words of all sounds / words of all transcripts."""
+        if not self.word_errors:
+            return None
+        wrong, words = map(sum, zip(*self.word_errors, strict=True))
+        return wrong / max(words, 1)
 
     @cached_property
     def accuracy(self) -> Accuracy:
@@ -61,7 +71,12 @@ class Row:
         """Ready for JSON; carries the derived numbers too, for readers that are not Python."""
         low, high = self.accuracy.interval
         derived = {"correct": self.accuracy.correct, "total": self.accuracy.total, "accuracy": self.accuracy.fraction}
-        return asdict(self) | derived | {"low": low, "high": high}
+        derived |= {"low": low, "high": high}
+        values = asdict(self) | derived
+        if self.word_errors is None:
+            del values["word_errors"]
+            return values
+        return values | {"word_error_rate": self.word_error_rate}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

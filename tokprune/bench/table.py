@@ -75,6 +75,15 @@ _WHAT: dict[str, Callable[[Row], str]] = {
 """Column -> its text, for the columns that say what was measured."""
 
 
+def _what(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
+    """The columns of what was measured: of transcripts the word error rate too."""
+    if not any(row.word_errors for row in rows):
+        return _WHAT
+    columns = list(_WHAT.items())
+    rate = ("WER %", lambda row: "" if row.word_error_rate is None else f"{100 * row.word_error_rate:.1f}")
+    return dict([*columns[:2], rate, *columns[2:]])
+
+
 def p_text(p_value: float | None) -> str:
     """A p-value with two digits, or as an upper bound where it is tiny."""
     if p_value is None:
@@ -85,7 +94,7 @@ def p_text(p_value: float | None) -> str:
 def console_table(rows: Sequence[Row], title: str | None = None) -> Table:
     """The rows as a rich table."""
     table = Table(title=title, caption=_caption(rows))
-    columns = _who(rows) | _WHAT
+    columns = _who(rows) | _what(rows)
     for column in columns:
         table.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=column == "scorer")
     for row in rows:
@@ -97,7 +106,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """The rows, the accuracy by kind of question, and the birth certificate, as Markdown."""
     kinds = sorted({kind for row in rows for kind in row.kinds} - {""})
     who = _who(rows)
-    columns = who | _WHAT
+    columns = who | _what(rows)
     parts = [_markdown_table([*columns], [_cells(row, columns) for row in rows]), _caption(rows)]
     if kinds:
         by_kind = [[*_cells(row, who), *_by_kind(row, kinds)] for row in rows]
@@ -121,6 +130,7 @@ def _flat(row: Row) -> dict[str, Any]:
     values = row.to_dict()
     kinds, certificate, policy = values.pop("kinds"), values.pop("certificate"), values.pop("policy")
     values.pop("outcomes")
+    values.pop("word_errors", None)
     for name in ("tokens", "tokens_kept"):
         if isinstance(values[name], dict):
             values |= {f"{name} {target}": count for target, count in values.pop(name).items()}
@@ -145,7 +155,17 @@ def _by_kind(row: Row, kinds: Sequence[str]) -> list[str]:
 def _caption(rows: Sequence[Row]) -> str:
     return (
         f"{rows[0].accuracy.total} questions. Interval: Wilson. p: exact McNemar test on the same questions, not "
-        "corrected. Sequence: tokens that entered the language model, mean, padding included."
+        "corrected. "
+        + (
+            "Sequence: tokens that entered the language model, mean, padding included."
+            if any(row.length_after is not None for row in rows)
+            else "Sequence: not measured, because this model's decoder looks at the tokens from outside."
+        )
+        + (
+            " WER: wrong words of all words in the transcripts. Accuracy: transcripts without a wrong word."
+            if any(row.word_errors for row in rows)
+            else ""
+        )
     )
 
 

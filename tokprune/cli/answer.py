@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 def answer(
     model: Model = DEFAULT_MODEL,
     image: Annotated[Path | None, typer.Option(help="Picture; without one, a sample of --data is asked.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="WAV file, for a model that listens.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Question about --image.")] = None,
     data: Annotated[str, typer.Option(help="Where --sample comes from.")] = DEFAULT_DATA,
     sample: Annotated[int, typer.Option(min=0, help="Index of the sample, from 0.")] = 0,
@@ -57,7 +58,7 @@ def answer(
     policy: Policies = None,
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("answer.png"),
     template: Template = None,
-    max_new_tokens: MaxNewTokens = 10,
+    max_new_tokens: MaxNewTokens = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     trust_remote_code: TrustRemoteCode = False,
@@ -66,6 +67,7 @@ def answer(
     from tokprune import Policy, apply
     from tokprune.bench.answering import forward_inputs, generate_answers, prepare
     from tokprune.bench.console import stderr, stdout
+    from tokprune.bench.prompts import longest_answer, template_for, unasked
     from tokprune.cli.models import load
     from tokprune.cli.panels import Level, Panels
     from tokprune.cli.picture import draw_picture
@@ -75,7 +77,7 @@ def answer(
     parts: dict[str, object] = {"--scorer": scorer, "--keep": keep, "--target": target, "--after": after}
     parts |= {"--selector": selector, "--reduction": reduction}
     refuse_together("answer", {"--policy": policy, **parts}, "--policy", [*parts], POLICY_SAYS)
-    asked = _asked(image, prompt, data, sample)
+    asked = _asked(image, audio, prompt, data, sample)
     place = None if after is None else parse_after(after)
     named = {"selector": selector, "reduction": reduction}
     treatment: dict[str, Any] = {kind: value for kind, value in named.items() if value}
@@ -86,13 +88,17 @@ def answer(
     ]
     loaded, processor = load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     wanted = [with_defaults(label, policies, loaded) for label, policies in wanted]
-    inputs = prepare(loaded, processor, [asked], parse_template(template))
-    levels = [Level("unpruned", None, {}, {}, generate_answers(loaded, processor, inputs, max_new_tokens)[0])]
+    prompt_text = template_for(loaded, processor, parse_template(template))
+    longest = max_new_tokens or longest_answer(loaded)
+    inputs = prepare(loaded, processor, [asked], prompt_text)
+    if note := unasked(loaded, prompt_text, asked):
+        stderr().print(note, highlight=False, soft_wrap=True)
+    levels = [Level("unpruned", None, {}, {}, generate_answers(loaded, processor, inputs, longest)[0])]
     for label, policies in wanted:
         if not policies:
             continue
         with apply(loaded, policies) as handles:
-            text = generate_answers(loaded, processor, inputs, max_new_tokens)[0]
+            text = generate_answers(loaded, processor, inputs, longest)[0]
         kept = {name: report.kept[~report.scores.isnan()] for name, report in handles.reports.items() if report}
         by_target = {handle.target: handle.policy for handle in handles}
         levels.append(Level(label, None if policy else policies[0].keep, by_target, kept, text))
@@ -108,17 +114,22 @@ def answer(
     stderr().print(f"picture: {out}", highlight=False, soft_wrap=True)
 
 
-def _asked(image: Path | None, prompt: str | None, data: str, index: int) -> Sample:
+def _asked(image: Path | None, audio: Path | None, prompt: str | None, data: str, index: int) -> Sample:
     from tokprune.bench.picturefile import open_picture
     from tokprune.bench.questionfile import QuestionFile
+    from tokprune.bench.soundfiles import open_sound
     from tokprune.cli.data import load_samples
     from tokprune.errors import InvalidValueError
     from tokprune.samples import Sample
 
-    if (image is None) != (prompt is None):
+    if prompt is not None and image is None:
         raise InvalidValueError("answer: give --image and --prompt together, or neither to ask a sample of --data")
-    if image is not None and prompt is not None:
-        return Sample(str(image), open_picture(image, "--image"), prompt, ("",))
+    if image is not None and audio is not None:
+        raise InvalidValueError("answer: give --image or --audio, not both")
+    if image is not None:
+        return Sample(str(image), open_picture(image, "--image"), prompt or "", ("",))
+    if audio is not None:
+        return Sample(str(audio), None, "", ("",), sound=open_sound(audio, "--audio"))
     samples = QuestionFile(data) if Path(data).is_file() else load_samples(data, index + 1, seed=0)
     if index >= len(samples):
         raise InvalidValueError(f"--sample {index}: {data!r} has {len(samples)} samples, counted from 0")
@@ -133,7 +144,7 @@ def _table(asked: Sample, levels: Sequence[Level]) -> Table:
     from tokprune.bench.table import keep_text
 
     known = any(asked.answers)
-    title = f"{asked.question}" + (f" (accepted: {', '.join(asked.answers)})" if known else "")
+    title = (asked.question or asked.id) + (f" (accepted: {', '.join(asked.answers)})" if known else "")
     table = Table(title=escape(title), title_justify="left")
     table.add_column("scorer", no_wrap=True)
     table.add_column("keep", justify="right")

@@ -52,7 +52,12 @@ Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the Python code that MODEL brings; never run without this.")
 ]
-MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in language-model tokens.")]
+MaxNewTokens = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Longest answer, in language-model tokens. Default: 10; of captions 32, of transcripts 128."
+    ),
+]
 
 
 def parse_keep(text: str) -> float | int:

@@ -73,7 +73,7 @@ def bench(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per call.")] = 32,
     template: Template = None,
-    max_new_tokens: MaxNewTokens = 10,
+    max_new_tokens: MaxNewTokens = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     trust_remote_code: TrustRemoteCode = False,
@@ -87,7 +87,7 @@ def bench(
     from tokprune.bench.console import stderr, stdout
     from tokprune.bench.contest import Contestant, hold_contest
     from tokprune.bench.measure import Examination
-    from tokprune.bench.prompts import template_for
+    from tokprune.bench.prompts import longest_answer, template_for, unasked
     from tokprune.bench.row import Row
     from tokprune.bench.store import RowStore
     from tokprune.bench.table import console_table
@@ -123,7 +123,10 @@ def bench(
     elif not scorer:
         contestants = grid.contestants({spec: spec for spec in _default_scorers(loaded, target)})
     prompt = template_for(loaded, processor, parse_template(template))
-    examination = Examination(processor, samples, prompt, max_new_tokens, batch_size, seed)
+    longest = max_new_tokens or longest_answer(loaded)
+    examination = Examination(processor, samples, prompt, longest, batch_size, seed)
+    if note := unasked(loaded, prompt, samples[0]):
+        stderr().print(note, highlight=False, soft_wrap=True)
     certificate = certify(
         loaded,
         name=model,
@@ -131,7 +134,7 @@ def bench(
         samples=samples,
         seed=seed,
         template=prompt,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=longest,
         batch_size=batch_size,
     )
     special = "by-layer" if by_layer else "by-depth" if by_depth else "policies" if policy else target

@@ -78,8 +78,10 @@ def inspect(
     if offers:
         try:
             targets = _observed_targets(loaded, processor, offers) if processor else _targets(offers)
-        except (TokpruneError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
-            targets = _targets(offers)  # a processor that asks in another way: then the shapes are not shown
+        except (TokpruneError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            targets = _targets(offers)
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            console.print(f"Shapes are not shown: a picture of noise was refused ({reason})", highlight=False)
         console.print(targets, _scorers(loaded, offers))
     else:
         for part in candidates(loaded):
@@ -161,9 +163,10 @@ def _observed_targets(model: Any, processor: Any, offers: Mapping[str, tuple[str
     from tokprune import observe
     from tokprune.bench.answering import forward_inputs, prepare
     from tokprune.bench.noise import noise_samples
+    from tokprune.bench.prompts import hears
 
     table = Table(title="Targets and the signals they offer", title_justify="left")
-    for column in ("target", "tokens per image", "signal", "shape"):
+    for column in ("target", f"tokens per {'sound' if hears(model) else 'image'}", "signal", "shape"):
         table.add_column(column)
     inputs = forward_inputs(model, prepare(model, processor, noise_samples(1)))
     for index, (target, names) in enumerate(offers.items()):
