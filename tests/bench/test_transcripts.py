@@ -42,7 +42,7 @@ def test_a_sound_of_any_width_is_read_from_minus_1_to_1(tmp_path, dtype):
     wavfile.write(tmp_path / "a.wav", 8000, both.astype(dtype))
     sound = open_sound(tmp_path / "a.wav", "here")
     assert (sound.rate, sound.values.dtype) == (8000, numpy.float32)
-    numpy.testing.assert_allclose(sound.values, wave, atol=0.01)
+    numpy.testing.assert_allclose(sound.values, wave, atol=0.02)  # 8 bits
 
 
 def test_another_rate_has_another_length_and_the_same_pitch():
