@@ -9,7 +9,6 @@ from typing import Any, overload
 from torch import nn
 
 from tokprune.after import After
-from tokprune.compiled import unwrap_compiled
 from tokprune.defaults import with_defaults
 from tokprune.errors import AlreadyAppliedError, InvalidValueError
 from tokprune.fit import adapter_for, check_fits, choose_target, required_signals
@@ -18,6 +17,7 @@ from tokprune.handles import Handles
 from tokprune.interfaces import Adapter, Aggregator, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep
 from tokprune.policy import DEFAULT_POSITIONS, Policy
+from tokprune.wrappers import unwrap
 
 
 @overload
@@ -57,7 +57,8 @@ def apply(
     `handle.remove()` (or leaving the `with` block) takes off again without a trace.
 
     Args:
-        model: a loaded model that an adapter knows, such as transformers' BLIP-2.
+        model: a loaded model that an adapter knows, such as transformers' BLIP-2; also inside `torch.compile`,
+            `DistributedDataParallel` or a PEFT model, whose calls then are pruned.
         policy: a `Policy`; or several for different targets; or give the parts of one, one by one:
         scorer: signal -> votes: a name, a name with options ("catp-vote:layers=first"), or an object; None takes the
             adapter's default for the target.
@@ -109,7 +110,7 @@ def apply(
     }
     several = isinstance(policy, Sequence)
     policies = _policies(policy, parts)
-    model = unwrap_compiled(model)
+    model = unwrap(model)
     fitting = adapter_for(model, adapter)
     plans = [_plan(model, fitting, each) for each in policies]
     _check_targets(model, plans)

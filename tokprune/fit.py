@@ -13,6 +13,7 @@ from tokprune.errors import AdapterError
 from tokprune.interfaces import Adapter, Reduction, Scorer, Selector
 from tokprune.layers import Layers
 from tokprune.registry import Registry, default_registry
+from tokprune.wrappers import known_inside, unwrap
 
 
 def adapter_for(model: nn.Module, adapter: str | Adapter | None = None) -> Adapter:
@@ -22,21 +23,36 @@ def adapter_for(model: nn.Module, adapter: str | Adapter | None = None) -> Adapt
         AdapterError: `model` is not a module, or no adapter knows it.
     """
     registry = default_registry()
+    model = unwrap(model)
     if not isinstance(model, nn.Module):
         raise AdapterError(f"expected a torch.nn.Module, got {type(model).__name__}")
     if adapter is not None:
         chosen: Adapter = registry.create("adapter", adapter)
         if not chosen.matches(model):
             why = getattr(chosen, "why_not", None)
-            reason = f": {why(model)}" if callable(why) else ""
+            reason = why(model) if callable(why) else ""
+            reason = f": {reason}" if reason else ""
             raise AdapterError(f"adapter {adapter!r} does not fit a {type(model).__name__}{reason}")
         return chosen
     for entry in registry.entries("adapter"):
         candidate: Adapter = entry.cls()
         if candidate.matches(model):
             return candidate
-    raise AdapterError(
-        f"no adapter knows {type(model).__module__}.{type(model).__name__}. Installed adapters: "
+    raise AdapterError(f"no adapter knows {type(model).__module__}.{type(model).__name__}. {_remedy(model, registry)}")
+
+
+def _remedy(model: nn.Module, registry: Registry) -> str:
+    """What to do with a model that no adapter knows."""
+    for entry in registry.entries("adapter"):
+        why = getattr(entry.cls(), "why_not", None)
+        reason = why(model) if callable(why) else ""
+        if reason:
+            return f"{reason[0].upper()}{reason[1:]}"
+    inside = known_inside(model)
+    if inside is not None:
+        return f"Apply to the module at {inside}"
+    return (
+        "If it is a part of a larger model, apply to that. Installed adapters: "
         f"{', '.join(registry.names('adapter'))}; give one with adapter=..., or install a plugin that has one. "
         "tokprune.inspect_attention(model) lists what tokprune.adapters.GenericAdapter could use"
     )

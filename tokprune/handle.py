@@ -21,6 +21,7 @@ from tokprune.policy import Policy
 from tokprune.report import Report, latest_scores, scores_of_groups
 from tokprune.signal import Signal
 from tokprune.verify import verify
+from tokprune.wrappers import refuse_a_part
 
 _COUNTER = itertools.count()
 
@@ -109,6 +110,7 @@ class Handle:
         return report
 
     def _choose(self, signal: Signal, keep: Keep | None = None) -> Tensor:
+        refuse_a_part(self.model)
         with record_backends() as ran:
             kept, scores = hold_election(self.policy, signal, keep)
         self._elections[kept] = scores, ran

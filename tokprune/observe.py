@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.after import After, check_after
-from tokprune.compiled import unwrap_compiled
 from tokprune.errors import TokpruneError
 from tokprune.fit import adapter_for, check_signals, choose_target
 from tokprune.interfaces import Adapter, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.reductions import Prune
 from tokprune.signal import Signal
+from tokprune.wrappers import unwrap
 
 
 def observe(
@@ -41,7 +41,7 @@ def observe(
     Raises:
         AdapterError: no adapter fits, or it does not offer a signal.
     """
-    model = unwrap_compiled(model)
+    model = unwrap(model)
     fitting = adapter_for(model, adapter)
     chosen = choose_target(model, fitting, target)
     check_signals(model, fitting, chosen, "tokprune.observe", dict.fromkeys(needs))

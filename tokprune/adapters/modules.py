@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -33,6 +33,14 @@ def first_path(model: nn.Module, *paths: str) -> str:
             continue
         return path
     return paths[-1]
+
+
+def part_of(model: nn.Module, module: str, classes: Sequence[str]) -> str:
+    """That `model` is a part of one of `classes`, in words, if it is defined where they are; else nothing."""
+    if type(model).__module__ != module or type(model).__name__ in classes:
+        return ""
+    whole = " or ".join(classes)
+    return f"a {type(model).__name__} is a part of a {whole}; apply to the whole model"
 
 
 class MethodShim:

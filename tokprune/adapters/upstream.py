@@ -59,6 +59,10 @@ MERGE_LISTS = "_merge_criteria_processor_list"
 """The method of a generating model that joins its own processors or criteria with the user's, by their types."""
 
 
+FEATURE_METHODS = ("get_image_features", "get_video_features")
+"""Methods in which a model runs its image encoder."""
+
+
 def places_by_row_and_column(model: nn.Module) -> bool:
     """Whether a model works out the positions of a prompt from the rows and columns of its images, as Qwen-VL does."""
     return any(hasattr(part, "get_rope_index") for part in (model, getattr(model, "model", None)))

@@ -11,6 +11,7 @@ from torch import nn
 from tokprune.adapters.crossing.cut import CrossCut
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.output import EncoderOutputCut
+from tokprune.adapters.modules import part_of
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import layers_before
@@ -34,6 +35,10 @@ class CrossAttentionAdapter:
             if module is not None and isinstance(model, tuple(getattr(module, name, ()) for name in classes)):
                 return True
         return False
+
+    def why_not(self, model: nn.Module) -> str:
+        """Says of a part of the model that it is one."""
+        return next(filter(None, (part_of(model, path, classes) for path, classes in self.models.items())), "")
 
     def family(self, model: nn.Module) -> CrossFamily:
         """Where the parts of `model` are."""

@@ -12,6 +12,7 @@ from tokprune.adapters.embedmerge.cut import EmbedMergeCut
 from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
 from tokprune.adapters.inside.family import decoder_family
+from tokprune.adapters.modules import part_of
 from tokprune.adapters.shape import known_shape
 from tokprune.after import After
 from tokprune.errors import AdapterError
@@ -27,6 +28,8 @@ class EmbedMergeAdapter:
     """The module of transformers that defines the model."""
     model: ClassVar[str]
     """The model's class."""
+    placeholders: ClassVar[bool] = True
+    """The prompt has a placeholder for each token that the image encoder gives, so that alone must not be pruned."""
     inside: ClassVar[bool] = False
     """Whether the language model is built like LLaMA's, so that image tokens can leave inside of it, too."""
 
@@ -35,6 +38,10 @@ class EmbedMergeAdapter:
         # A model of a library that was never imported cannot exist, so there is no need to import it here.
         module = sys.modules.get(self.module)
         return module is not None and isinstance(model, getattr(module, self.model, ()))
+
+    def why_not(self, model: nn.Module) -> str:
+        """Says of a part of the model that it is one."""
+        return part_of(model, self.module, (self.model,))
 
     def family(self, model: Any) -> EmbedFamily:
         """Module paths and sizes of one model."""

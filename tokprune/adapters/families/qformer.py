@@ -12,6 +12,7 @@ from tokprune.adapters.delegated.cut import DelegatedCut
 from tokprune.adapters.delegated.family import DelegatedFamily
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.layercut.family import EncoderFamily
+from tokprune.adapters.modules import part_of
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
@@ -48,6 +49,10 @@ class QFormerAdapter:
         # A model of a library that was never imported cannot exist, so there is no need to import it here.
         module = sys.modules.get(self.module)
         return any(isinstance(model, getattr(module, name, ())) for name in self.models)
+
+    def why_not(self, model: nn.Module) -> str:
+        """Says of a part of the model that it is one."""
+        return part_of(model, self.module, self.models)
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Targets and their signals."""
