@@ -1,5 +1,6 @@
 """An exception at any line of tokprune, Ctrl-C included: what was asked for holds, or the model is as it was."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -149,3 +150,43 @@ def test_a_few_lines(seam, name):
 @pytest.mark.parametrize("seam", SEAMS)
 def test_all_lines(seam, name):
     try_all(SCENARIOS[name][0], seam)
+
+
+def test_a_copied_handle_is_the_same_handle():
+    model, _ = built(SEAMS["layer"][0])
+    before, handle = traces(model), tokprune.apply(model, **options_of("layer"))
+    copy.copy(handle).remove()
+    assert not handle.active
+    assert traces(model) == before
+
+
+def test_an_encoder_that_fails_leaves_no_reading_behind():
+    model, inputs = built(SEAMS["decoder"][0])
+
+    def fail(module, args):
+        raise RuntimeError("broken")
+
+    with tokprune.apply(model, **options_of("decoder")):
+        for call in (model.encoder, model):
+            given = inputs if call is model else {"pixel_values": inputs["pixel_values"]}
+            with model.encoder.embeddings.register_forward_pre_hook(fail), pytest.raises(RuntimeError):
+                call(**given)
+            assert not calls._CALLS.left()
+
+
+def test_a_call_belongs_to_its_owner_and_to_no_object_that_comes_to_its_place():
+    owner, found = Owner(), set()
+    calls.enter_call(owner, calls.Observation())
+    number = id(owner)
+    del owner
+    for _ in range(1000):
+        other = Owner()
+        if id(other) == number:
+            found.add(number)
+            assert calls.current_call(other) is None
+    assert found, "no object came to the same place"
+    assert not calls._CALLS.left()
+
+
+class Owner:
+    """Whose call it is."""

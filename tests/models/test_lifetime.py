@@ -91,3 +91,36 @@ def test_a_call_goes_on_unpruned_when_a_handle_comes(seam):
                 assert torch.equal(way(model, inputs), pruned), (way, stop)
             handle.remove()
             assert torch.equal(paused.result, plain), (way, stop)
+
+
+@pytest.mark.parametrize("seam", ["inside", "layer", "decoder"])
+def test_a_call_that_removes_the_handle_itself_ends_pruned(seam):
+    model, inputs = built(SEAMS[seam][0])
+    before = traces(model)
+    for way in ways(model):
+        with tokprune.apply(model, **options_of(seam)) as handle:
+            pruned = way(model, inputs)
+        handle = tokprune.apply(model, **options_of(seam))
+        module = next(child for child in model.modules() if not list(child.children()))
+        hook = module.register_forward_hook(lambda *_, handle=handle: handle.remove())
+        assert torch.equal(way(model, inputs), pruned)
+        assert not handle.active
+        hook.remove()
+        assert traces(model) == before
+
+
+@pytest.mark.parametrize("seam", ["inside", "layer", "decoder"])
+def test_an_interrupted_call_does_not_keep_the_hooks_on_the_model(seam):
+    model, inputs = built(SEAMS[seam][0])
+    before = traces(model)
+    handle = tokprune.apply(model, **options_of(seam))
+
+    def interrupt(module, args):
+        raise KeyboardInterrupt
+
+    module = list(model.modules())[-1]
+    for way in ways(model):
+        with module.register_forward_pre_hook(interrupt), pytest.raises(KeyboardInterrupt):
+            way(model, inputs)
+    handle.remove()
+    assert traces(model) == before

@@ -72,7 +72,9 @@ class Attached:
 
     def _shim(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
         """Let `around` stand in for the method `name` of `module`."""
-        shim = MethodShim(module, name, around)
+        self._put(MethodShim(module, name, around))
+
+    def _put(self, shim: MethodShim) -> None:
         self._undo.append(shim)
         shim.install()
 

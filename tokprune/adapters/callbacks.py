@@ -106,7 +106,13 @@ class Merging:
 
     It goes by their types: one of the user's takes the place of its own of the same type. So it is shown the objects of
     the user, and what it gives are the wrapped ones again.
+
+    Args:
+        owner: the cut that it is part of.
     """
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
 
     def __call__(self, original: Callable[..., Any], default: Any, custom: Any) -> Any:
         """The joined list."""
@@ -123,16 +129,14 @@ class Merging:
         return merged
 
 
-def install_merging(module: nn.Module, undo: list[Any]) -> None:
-    """Let `module`, whose `generate` runs, join lists by what the user gave; how to undo it goes to `undo`."""
+def merging(owner: object, module: nn.Module) -> MethodShim:
+    """A shim of the cut `owner` that lets `module`, whose `generate` runs, join lists by what the user gave."""
     if not hasattr(module, MERGE_LISTS):
         raise AdapterError(
             f"{type(module).__name__} of this release of transformers has a generate, but no {MERGE_LISTS}, by which "
             "user code is shown the whole prompt; install a release that tokprune supports"
         )
-    shim = MethodShim(module, MERGE_LISTS, Merging())
-    shim.install()
-    undo.append(shim)
+    return MethodShim(module, MERGE_LISTS, Merging(owner))
 
 
 def refuse_custom(arguments: Mapping[str, Any]) -> None:

@@ -52,8 +52,8 @@ class Guard:
         undo.append(self.model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True, prepend=True))
         if hasattr(self.model, "generate"):
             shim = MethodShim(self.model, "generate", self._around_generate)
-            shim.install()
             undo.append(shim)
+            shim.install()
 
     def _on_forward(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.generation is None:  # else `generate` calls, which was looked at and brings what it made itself

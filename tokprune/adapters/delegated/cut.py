@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tokprune.adapters.answers import Asked
 from tokprune.adapters.attached import Attached
-from tokprune.adapters.callbacks import WholePrompt, install_merging, refuse_custom, shown
+from tokprune.adapters.callbacks import WholePrompt, merging, refuse_custom, shown
 from tokprune.adapters.calls import Call, current_call, during_call, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.delegated.family import DelegatedFamily
@@ -83,7 +83,7 @@ class DelegatedCut(Attached):
         if hasattr(model, "generate"):  # else whoever generates does so with the language model, past the image
             self._shim(model, "generate", self._around_generate)
             self._shim(language_model, "generate", self._around_inner_generate)
-            install_merging(language_model, undo)
+            self._put(merging(self, language_model))
 
     # -- the outer call -----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tokprune.adapters.answers import Asked
 from tokprune.adapters.attached import Attached
-from tokprune.adapters.callbacks import WholePrompt, install_merging, refuse_custom, shown
+from tokprune.adapters.callbacks import WholePrompt, merging, refuse_custom, shown
 from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.embedmerge.call import ImageCall
@@ -84,7 +84,7 @@ class EmbedMergeCut(Attached):
         undo.append(self.base.register_forward_pre_hook(Hook(self._on_base), with_kwargs=True))
         self.capture.install(undo)
         self._shim(self.model, "generate", self._around_generate)
-        install_merging(self.model, undo)
+        self._put(merging(self, self.model))
         self._shim(self.base, "get_image_features", self._around_features)
         if hasattr(self.base, "get_video_features"):
             self._shim(self.base, "get_video_features", self._around_videos)
