@@ -41,6 +41,12 @@ def test_lines_become_samples_with_paths_relative_to_the_file(folder):
         (GOOD | {"answers": " "}, "'answers' must be"),
         (GOOD | {"question": ""}, "'question' must be"),
         (GOOD | {"image": "pictures/b.png"}, "no image at"),
+        (GOOD | {"image": "x" * 5000}, "no image at"),
+        (GOOD | {"question": "what \ud83d"}, "'question': half of a character"),
+        (GOOD | {"answers": ["red", "\udcff"]}, "'answers': half of a character"),
+        (GOOD | {"kind": "\udcff"}, "'kind': half of a character"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"image": ' + "1" * 5000 + "}", "JSON that cannot be read"),
     ],
 )
 def test_errors_name_file_and_line(folder, line, complaint):

@@ -21,7 +21,7 @@ def test_bench_writes_rows_tables_and_plot_and_resumes(tokprune, checkpoint, tmp
     result = tokprune(*command)
     assert result.exit_code == 0, result.output
     assert "catp-vote:layers=last" in result.stdout
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"rows.jsonl", "table.md", "table.csv", "plot.png"}
+    assert {p.name for p in (tmp_path / "run").glob("[!.]*")} == {"rows.jsonl", "table.md", "table.csv", "plot.png"}
     first = rows(tmp_path / "run")
     assert [row["label"] for row in first] == ["unpruned", "blind", *["first"] * 2, *["catp-vote:layers=last"] * 2]
     assert [row["tokens_kept"] for row in first] == [8, 8, 4, 2, 4, 2]

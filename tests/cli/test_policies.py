@@ -50,7 +50,7 @@ def test_spaces_do_not_matter_to_the_label():
         ("l2-norm target=image after=late", InvalidValueError, "after='late'"),
         ("l2-norm target=image after=1/0", InvalidValueError, "after='1/0'"),
         ("l2-nrm", UnknownNameError, "did you mean 'l2-norm'"),
-        ("missing.json", InvalidValueError, "cannot be read"),
+        ("missing.json", InvalidValueError, "cannot read missing.json"),
     ],
 )
 def test_a_mistake_is_named(text, error, message):

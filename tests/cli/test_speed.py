@@ -16,7 +16,7 @@ def test_speed_of_the_bundled_model(tokprune, tmp_path):
     command = ("speed", *QUICK, "--policy", "catp-vote keep=1/4", "--policy", BOTH, "--out", "run")
     result = tokprune(*command)
     assert result.exit_code == 0, result.output
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"rows.jsonl", "table.md", "table.csv", "plot.png"}
+    assert {p.name for p in (tmp_path / "run").glob("[!.]*")} == {"rows.jsonl", "table.md", "table.csv", "plot.png"}
     found = rows(tmp_path / "run")
     assert [(row["label"], row["variant"]) for row in found] == [
         (label, variant) for label in ("catp-vote keep=1/4", BOTH) for variant in ("unpruned", "oracle", "pruned")

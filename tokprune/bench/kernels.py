@@ -25,6 +25,7 @@ from rich.table import Table
 from torch import Tensor
 
 from tokprune.bench.console import stderr, stdout
+from tokprune.bench.output import check_folder, results_folder
 from tokprune.bench.rivals import (
     Count,
     Layer,
@@ -286,6 +287,8 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Folder for rows.jsonl and table.csv.")] = None,
 ) -> None:
     """Compare ways to count the votes of attention layers: time, memory, and whether they agree."""
+    if out is not None:
+        check_folder(out)
     made = make_layers(layers, batch_size, heads, queries, keys, dim, getattr(torch, dtype), torch.device(device))
     with torch.inference_mode(), Progress(console=stderr(), transient=True) as progress:
         task = progress.add_task("calls", total=None)
@@ -299,7 +302,8 @@ def main(
             round_done=lambda: progress.advance(task),
         )
     if out is not None:
-        save(rows, out)
+        with results_folder(out):
+            save(rows, out)
     stdout().print(results_table(rows))
     first = asdict(rows[0])
     shown = (

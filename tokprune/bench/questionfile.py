@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple, overload
 
 from tokprune.bench.picturefile import open_picture
+from tokprune.bench.reading import check_text, read_json, read_text, shown
 from tokprune.bench.soundfiles import open_sound
 from tokprune.errors import InvalidValueError
 from tokprune.samples import Sample
@@ -37,10 +38,7 @@ class QuestionFile(Sequence[Sample]):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidValueError(f"questions: cannot read {self.path}: {error}") from error
+        text = read_text(self.path, "questions")
         self._lines = [
             self._parse(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()
         ]
@@ -71,10 +69,7 @@ class QuestionFile(Sequence[Sample]):
         def wrong(what: str) -> InvalidValueError:
             return InvalidValueError(f"{where}: {what}")
 
-        try:
-            fields: Any = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise wrong(f"not JSON ({error.msg}, column {error.colno})") from error
+        fields = read_json(line, where)
         if not isinstance(fields, dict):
             raise wrong(f"expected a JSON object, got {type(fields).__name__}")
         kept_in = "audio" if "audio" in fields and "image" not in fields else "image"
@@ -82,14 +77,17 @@ class QuestionFile(Sequence[Sample]):
             raise wrong(f"expected 'image' (or 'audio'), 'question' and 'answers'; missing: {', '.join(missing)}")
         for name in (kept_in, "question"):
             if not isinstance(fields.get(name, " "), str) or not fields.get(name, "none").strip():
-                raise wrong(f"'{name}' must be a text that is not empty, got {fields[name]!r}")
+                raise wrong(f"'{name}' must be a text that is not empty, got {shown(fields[name])}")
         answers = [fields["answers"]] if isinstance(fields["answers"], str) else fields["answers"]
         if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a.strip() for a in answers):
-            raise wrong(f"'answers' must be a text or a list of texts, at least one, got {fields['answers']!r}")
+            raise wrong(f"'answers' must be a text or a list of texts, at least one, got {shown(fields['answers'])}")
+        question, kind = fields.get("question", ""), str(fields.get("kind", ""))
+        for name, text in (("question", question), *(("answers", each) for each in answers), ("kind", kind)):
+            check_text(text, f"{where}: '{name}'")
         path = self.path.parent / fields[kept_in]
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise wrong(f"no {'image' if kept_in == 'image' else 'sound'} at {path}")
-        return _Line(number, kept_in, path, fields.get("question", ""), tuple(answers), str(fields.get("kind", "")))
+        return _Line(number, kept_in, path, question, tuple(answers), kind)
 
 
 def draw(samples: Sequence[Sample], n: int | None, seed: int) -> Sequence[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -22,13 +23,13 @@ def open_sound(path: Path, where: str) -> Sound:
     import numpy as np
     from scipy.io import wavfile
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InvalidValueError(f"{where}: no sound at {path}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that are about other things
             rate, values = wavfile.read(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a broken file can fail in any way: struct.error, MemoryError
         raise InvalidValueError(f"{where}: cannot read sound {path}: {error}. Expected a WAV file") from error
     if values.dtype == np.uint8:  # the one width that WAV stores without a sign
         values = (values.astype(np.int16) - 128) * 256

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from tokprune.bench.certificate import BirthCertificate
+from tokprune.bench.output import writing
 from tokprune.errors import InvalidValueError
 
 
@@ -62,20 +63,26 @@ class RowStore(Generic[R, C]):
     def extend(self, rows: Sequence[R]) -> None:
         """Adds rows in one write and hands them to the disk."""
         text = "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # Opened for writing in place, so that what a kill left of a last line is cut off and not joined to this row.
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._write(text.encode("utf-8", "backslashreplace"))  # a name that is not UTF-8, as JSON would write it
+        self.rows += rows
+
+    def _write(self, text: bytes) -> None:
         with open(self.path, "r+b" if self.path.exists() else "wb") as file:
             file.truncate(self._whole_bytes)
             file.seek(self._whole_bytes)
-            file.write(text.encode())
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
             self._whole_bytes = file.tell()
-        self.rows += rows
 
     def _read(self) -> list[R]:
         if not self.path.exists():
             return []
+        if not self.path.is_file():
+            raise InvalidValueError(f"{self.path} is there and no file; name another folder (--out)")
         whole, newline, _torn = self.path.read_bytes().rpartition(b"\n")
         self._whole_bytes = len(whole) + len(newline)
         rows = [self._row(number, line) for number, line in enumerate(whole.split(b"\n"), start=1) if line.strip()]
@@ -95,6 +102,6 @@ class RowStore(Generic[R, C]):
         try:
             row = self.row_type.from_dict(json.loads(line))
             type(self.certificate).from_dict(row.certificate)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidValueError(f"{self.path}:{number}: not a benchmark row ({error})") from error
         return row

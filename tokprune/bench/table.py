@@ -120,7 +120,7 @@ def write_csv(rows: Sequence[Row], path: str | Path) -> None:
     """Writes the rows as CSV: plain numbers, one column per kind of question and per entry of the certificate."""
     records = [_flat(row) for row in rows]
     columns = list(dict.fromkeys(name for record in records for name in record))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(records)

@@ -5,6 +5,8 @@ Heavy imports wait until a command runs.
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -45,4 +47,7 @@ app.command("check")(check)
 
 def main() -> None:
     """Entry point of the `tokprune` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal or a name of a file may not be UTF-8
     app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,6 +68,7 @@ def answer(
     from tokprune import Policy, apply
     from tokprune.bench.answering import forward_inputs, generate_answers, prepare
     from tokprune.bench.console import stderr, stdout
+    from tokprune.bench.output import check_picture_place, writing
     from tokprune.bench.prompts import longest_answer, template_for, unasked
     from tokprune.cli.models import load
     from tokprune.cli.panels import Level, Panels
@@ -77,6 +79,7 @@ def answer(
     parts: dict[str, object] = {"--scorer": scorer, "--keep": keep, "--target": target, "--after": after}
     parts |= {"--selector": selector, "--reduction": reduction}
     refuse_together("answer", {"--policy": policy, **parts}, "--policy", [*parts], POLICY_SAYS)
+    check_picture_place(out)
     asked = _asked(image, audio, prompt, data, sample)
     place = None if after is None else parse_after(after)
     named = {"selector": selector, "reduction": reduction}
@@ -109,14 +112,16 @@ def answer(
     if any(overlay is None for _, overlay in panels[1:]):
         note = "the picture shows no map of the kept tokens: in this model they do not form one grid over the image"
         stderr().print(note, highlight=False, soft_wrap=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draw_picture(asked.image, panels, out)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draw_picture(asked.image, panels, out)
     stderr().print(f"picture: {out}", highlight=False, soft_wrap=True)
 
 
 def _asked(image: Path | None, audio: Path | None, prompt: str | None, data: str, index: int) -> Sample:
     from tokprune.bench.picturefile import open_picture
     from tokprune.bench.questionfile import QuestionFile
+    from tokprune.bench.reading import check_text
     from tokprune.bench.soundfiles import open_sound
     from tokprune.cli.data import load_samples
     from tokprune.errors import InvalidValueError
@@ -126,11 +131,12 @@ def _asked(image: Path | None, audio: Path | None, prompt: str | None, data: str
         raise InvalidValueError("answer: give --image and --prompt together, or neither to ask a sample of --data")
     if image is not None and audio is not None:
         raise InvalidValueError("answer: give --image or --audio, not both")
+    check_text(prompt or "", "--prompt")
     if image is not None:
         return Sample(str(image), open_picture(image, "--image"), prompt or "", ("",))
     if audio is not None:
         return Sample(str(audio), None, "", ("",), sound=open_sound(audio, "--audio"))
-    samples = QuestionFile(data) if Path(data).is_file() else load_samples(data, index + 1, seed=0)
+    samples = QuestionFile(data) if os.path.isfile(data) else load_samples(data, index + 1, seed=0)
     if index >= len(samples):
         raise InvalidValueError(f"--sample {index}: {data!r} has {len(samples)} samples, counted from 0")
     return samples[index]

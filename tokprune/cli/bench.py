@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,7 @@ def bench(
     from tokprune.bench.console import stderr, stdout
     from tokprune.bench.contest import Contestant, hold_contest
     from tokprune.bench.measure import Examination
+    from tokprune.bench.output import check_folder, results_folder, writing
     from tokprune.bench.prompts import longest_answer, template_for, unasked
     from tokprune.bench.row import Row
     from tokprune.bench.store import RowStore
@@ -108,6 +110,7 @@ def bench(
     grid = Grid(parse_keeps(keep), target, {k: v for k, v in {"after": places, **treatments}.items() if v})
     contestants = grid.contestants({name: name for name in scorer or ()}) or grid.contestants({"": None})
     typed = _typed(policy or ())
+    check_folder(out or Path("runs"))
     samples = load_samples(data, n, seed)
     loaded, processor = load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     layers: Mapping[str, int] = {}
@@ -139,11 +142,13 @@ def bench(
     )
     special = "by-layer" if by_layer else "by-depth" if by_depth else "policies" if policy else target
     folder = out or Path("runs") / "-".join(filter(None, [_file_name(model), _file_name(data), special]))
-    store = RowStore(folder / "rows.jsonl", Row, certificate)
     with_blind = can_be_blind(loaded) if blind is None else blind
-    with Bars(len(samples)) as bars:
-        rows = hold_contest(loaded, examination, contestants, store, with_blind=with_blind, watcher=bars)
-    _write(rows, layers, folder, by_depth=by_depth)
+    with results_folder(folder):
+        store = RowStore(folder / "rows.jsonl", Row, certificate)
+        with Bars(len(samples)) as bars:
+            rows = hold_contest(loaded, examination, contestants, store, with_blind=with_blind, watcher=bars)
+        with writing(folder):
+            _write(rows, layers, folder, by_depth=by_depth)
     stdout().print(console_table(rows, title=f"{model} on {data}"))
     stderr().print(f"written to {folder}: rows.jsonl, table.md, table.csv, plot.png", highlight=False, soft_wrap=True)
 
@@ -207,7 +212,7 @@ def _write(rows: Sequence[Row], layers: Mapping[str, int], folder: Path, *, by_d
     from tokprune.bench.plot import plot_accuracy, plot_depth, plot_layers, plot_policies
     from tokprune.bench.table import markdown, write_csv
 
-    (folder / "table.md").write_text(markdown(rows), encoding="utf-8")
+    (folder / "table.md").write_text(markdown(rows), encoding="utf-8", errors="backslashreplace")
     write_csv(rows, folder / "table.csv")
     if layers:
         plot_layers(rows, layers, folder / "plot.png")
@@ -220,4 +225,4 @@ def _write(rows: Sequence[Row], layers: Mapping[str, int], folder: Path, *, by_d
 
 
 def _file_name(name: str) -> str:
-    return Path(name).stem if Path(name).exists() else name.replace("/", "--")
+    return Path(name).stem if os.path.exists(name) else name.replace("/", "--")

@@ -15,20 +15,24 @@ EXIT_CODE = 2
 
 
 class ErrorBoundary(TyperGroup):
-    """A group of commands that turns `TokpruneError` into a message on stderr, unless `--debug` was given."""
+    """A group of commands that turns an error of the user's into a message on stderr, unless `--debug` was given.
+
+    That is every `TokpruneError`, and what the system says of files and memory where no command knew more.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the chosen command."""
         try:
             return super().invoke(ctx)
-        except TokpruneError as error:
-            if ctx.params.get("debug"):
+        except (TokpruneError, OSError, MemoryError) as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # the reader of our output has gone
                 raise
-            stderr().print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+            text = str(error) if str(error) else type(error).__name__
+            stderr().print(f"[bold red]error:[/] {_escaped(text)}", highlight=False, soft_wrap=True)
             raise typer.Exit(EXIT_CODE) from error
 
 
 def _escaped(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(text.encode("utf-8", "backslashreplace").decode())  # names of files need not be UTF-8

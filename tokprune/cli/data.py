@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from tokprune.errors import UnknownNameError
 from tokprune.samples import Sample
@@ -23,7 +23,7 @@ def load_samples(name: str, n: int, seed: int) -> Sequence[Sample]:
     names = zoo.list_datasets()
     if name in names:
         return zoo.load_dataset(name, split="test", n=n, seed=seed)
-    if Path(name).is_file() or name.endswith((".jsonl", ".json")):
+    if os.path.isfile(name) or name.endswith((".jsonl", ".json")):
         return draw(QuestionFile(name), n, seed)
     close = difflib.get_close_matches(name, names, n=1)
     nearest = f"; did you mean {close[0]!r}" if close else ""

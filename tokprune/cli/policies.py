@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,11 +96,9 @@ def _read(name: str, value: str) -> Any:
 
 def _from_file(path: Path) -> tuple[Policy, ...]:
     from tokprune import Policy
+    from tokprune.bench.reading import read_json, read_text
 
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidValueError(f"--policy {path}: cannot be read: {error}") from error
+    found = read_json(read_text(path, "--policy"), f"--policy {path}")
     several = found if isinstance(found, list) else [found]
     if not several or not all(isinstance(one, dict) for one in several):
         raise InvalidValueError(f"--policy {path}: expected what `Policy.to_dict()` gives, or a list of such")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -69,6 +70,7 @@ def speed(
     turns on pictures of noise. Rows are written as they come; after a stop, the same command goes on where it was.
     """
     from tokprune.bench.console import stderr, stdout
+    from tokprune.bench.output import check_folder, results_folder, writing
     from tokprune.bench.speed.block import Settings
     from tokprune.bench.speed.certificate import certify_speed
     from tokprune.bench.speed.clock import clock_for
@@ -83,6 +85,7 @@ def speed(
     from tokprune.cli.speedprogress import SpeedBars
 
     entries = _entries(policy, scorer, keep)  # wrong names and values are found before the model is loaded
+    check_folder(out or Path("runs"))
     settings = Settings(max_new_tokens, beams, repeats, warm_up)
     timer = clock_for(_device(device), cast("Kind", clock))
     warn_of_remote_code(model, trust_remote_code)
@@ -94,11 +97,13 @@ def speed(
         loaded, settings, timer, name=model, random_weights=is_size(model), seed=seed, prompt_tokens=prompt_tokens
     )
     folder = out or Path("runs") / f"speed-{_file_name(model)}"
-    store = RowStore(folder / "rows.jsonl", SpeedRow, certificate)
     batch_sizes = list(dict.fromkeys(batch_size))
-    with SpeedBars(len(batch_sizes) * len(entries)) as bars:
-        rows = run_speed(loaded, entries, batch_sizes, settings, timer, store, bars)
-    names = write_results(rows, folder)
+    with results_folder(folder):
+        store = RowStore(folder / "rows.jsonl", SpeedRow, certificate)
+        with SpeedBars(len(batch_sizes) * len(entries)) as bars:
+            rows = run_speed(loaded, entries, batch_sizes, settings, timer, store, bars)
+        with writing(folder):
+            names = write_results(rows, folder)
     for table in console_tables(rows, title=model):
         stdout().print(table)
     for verdict in verdicts(rows):
@@ -132,4 +137,4 @@ def _device(name: str) -> torch.device:
 
 
 def _file_name(name: str) -> str:
-    return Path(name).stem if Path(name).exists() else name.replace("/", "--").replace(":", "-").replace("=", "-")
+    return Path(name).stem if os.path.exists(name) else name.replace("/", "--").replace(":", "-").replace("=", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Distribution:
             InvalidValueError: there is something of that name, or it cannot be written.
         """
         folder = out / self.names.distribution
-        if folder.exists() or folder.is_symlink():
+        if os.path.lexists(folder):
             raise InvalidValueError(
                 f"{str(folder)!r} is there already, and nothing is overwritten; choose another --out"
             )

@@ -12,7 +12,7 @@ from tokprune.bench.speed.table import markdown, write_csv
 
 def write_results(rows: Sequence[SpeedRow], folder: Path) -> list[str]:
     """Writes table.md, table.csv and, if anything was pruned, plot.png; returns their names."""
-    (folder / "table.md").write_text(markdown(rows), encoding="utf-8")
+    (folder / "table.md").write_text(markdown(rows), encoding="utf-8", errors="backslashreplace")
     write_csv(rows, folder / "table.csv")
     if not any(row.policies for row in rows):
         return ["table.md", "table.csv"]

@@ -117,7 +117,7 @@ def write_csv(rows: Sequence[SpeedRow], path: str | Path) -> None:
     """Writes the rows as CSV: plain numbers, one column per stage and per entry of the certificate."""
     records = [_flat(row) for row in rows]
     columns = list(dict.fromkeys(name for record in records for name in record))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(records)
