@@ -7,7 +7,7 @@ from itertools import pairwise
 from numbers import Integral, Real
 from typing import Literal, TypeGuard
 
-from tokprune.errors import InvalidValueError
+from tokprune.errors import InvalidValueError, brief
 from tokprune.keep import Keep, keep_count
 
 After = float | int | tuple[int, ...] | Literal["every"]
@@ -35,7 +35,7 @@ def check_after(after: object) -> After:
         layers = tuple(after)
         if all(_is_number_of_layers(n) for n in layers) and all(one < other for one, other in pairwise(layers)):
             return tuple(int(n) for n in layers)
-    raise InvalidValueError(f"after={after!r} names no layers; {_HELP}")
+    raise InvalidValueError(f"after={brief(after)} names no layers; {_HELP}")
 
 
 def _is_number_of_layers(value: object) -> TypeGuard[int]:

@@ -48,3 +48,16 @@ class PluginConflictError(PluginError):
 
 class PluginWarning(UserWarning):
     """An installed plugin could not be loaded and was skipped."""
+
+
+def brief(value: object) -> str:
+    """The `repr` of a value for a message, or its type where there is none.
+
+    Example:
+        >>> brief("catp-vote")
+        "'catp-vote'"
+    """
+    try:
+        return repr(value)
+    except Exception as error:  # nested too deeply, or broken
+        return f"a {type(value).__name__} that cannot be printed ({type(error).__name__})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from numbers import Integral, Real
 
-from tokprune.errors import InvalidValueError
+from tokprune.errors import InvalidValueError, brief
 
 Keep = float | int
 """A keep ratio, a float in (0, 1], or a keep count, an int >= 1."""
@@ -21,7 +21,7 @@ def check_keep(keep: object) -> Keep:
         (0.25, 8)
     """
     if isinstance(keep, bool) or not isinstance(keep, Real):
-        raise InvalidValueError(f"keep must be a number, got {keep!r}; {_HELP}")
+        raise InvalidValueError(f"keep must be a number, got {brief(keep)}; {_HELP}")
     if isinstance(keep, Integral):
         count = int(keep)
         if count < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, overload
 
-from tokprune.errors import InvalidValueError, SignalError
+from tokprune.errors import InvalidValueError, SignalError, brief
 from tokprune.votes import Votes
 
 Layers = Literal["all", "first", "last"] | tuple[int, ...]
@@ -14,8 +14,8 @@ Layers = Literal["all", "first", "last"] | tuple[int, ...]
 
 def check_layers(where: str, layers: object) -> Layers:
     """Return `layers` in canonical form (lists become tuples), or raise `InvalidValueError`."""
-    if layers in ("all", "first", "last"):
-        return layers
+    if isinstance(layers, str) and layers in ("all", "first", "last"):  # an array would compare element by element
+        return layers  # type: ignore[return-value]
     if isinstance(layers, int) and not isinstance(layers, bool):
         layers = (layers,)
     if isinstance(layers, Sequence) and not isinstance(layers, str) and len(layers) > 0:
@@ -23,7 +23,7 @@ def check_layers(where: str, layers: object) -> Layers:
         if all(isinstance(i, int) and not isinstance(i, bool) for i in chosen) and len(set(chosen)) == len(chosen):
             return chosen
     raise InvalidValueError(
-        f"{where}: layers must be 'all', 'first', 'last' or a list of different layer indices, got {layers!r}"
+        f"{where}: layers must be 'all', 'first', 'last' or a list of different layer indices, got {brief(layers)}"
     )
 
 

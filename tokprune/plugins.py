@@ -93,7 +93,7 @@ def installed_plugins() -> Iterator[Plugin]:
 def _load(point: EntryPoint) -> Plugin:
     try:
         module = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that was packed as a plugin ends the program
         raise PluginError(
             f"plugin {point.name!r} of distribution {_distribution(point)[0]!r} could not be loaded "
             f"({type(error).__name__}: {error})"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tokprune.after import After, check_after
-from tokprune.errors import InvalidValueError
+from tokprune.errors import InvalidValueError, brief
 from tokprune.interfaces import Aggregator, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep, check_keep
 from tokprune.registry import default_registry
@@ -73,9 +73,9 @@ class Policy:
         chosen = None if scorer is None else create("scorer", scorer)
         rule = _own_aggregator(chosen) if aggregator is None else aggregator
         if positions not in get_args(Positions):
-            raise InvalidValueError(f"positions must be 'compact' or 'preserve', got {positions!r}")
+            raise InvalidValueError(f"positions must be 'compact' or 'preserve', got {brief(positions)}")
         if target is not None and not isinstance(target, str):
-            raise InvalidValueError(f"target must be a name such as 'query', got {target!r}")
+            raise InvalidValueError(f"target must be a name such as 'query', got {brief(target)}")
         values = {
             "scorer": chosen,
             "keep": check_keep(keep),
@@ -121,9 +121,12 @@ class Policy:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Policy:
         """The policy that `to_dict` wrote."""
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        known = ", ".join(cls.__dataclass_fields__)
+        if not isinstance(values, Mapping):
+            raise InvalidValueError(f"a policy is read from a mapping with {known}, got {brief(values)}")
+        unknown = [name for name in values if name not in cls.__dataclass_fields__]
         if unknown:
-            raise InvalidValueError(f"a policy has no {unknown[0]!r}; it has {', '.join(cls.__dataclass_fields__)}")
+            raise InvalidValueError(f"a policy has no {brief(unknown[0])}; it has {known}")
         return cls(**values)
 
     def __repr__(self) -> str:

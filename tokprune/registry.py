@@ -14,7 +14,7 @@ from typing import Any
 import pluggy
 
 from tokprune import hookspecs
-from tokprune.errors import InvalidValueError, PluginConflictError, PluginError, UnknownNameError
+from tokprune.errors import InvalidValueError, PluginConflictError, PluginError, UnknownNameError, brief
 from tokprune.plugins import Plugin, builtin_plugin, installed_plugins, skip_plugin
 from tokprune.specs import NAME, format_spec, parse_spec
 
@@ -100,7 +100,7 @@ class Registry:
                     continue
                 try:
                     components = implementation.function()
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     raise PluginError(f"{where}: register_{kind}s raised {type(error).__name__}: {error}") from error
                 if not isinstance(components, Mapping):
                     raise PluginError(f"{where}: register_{kind}s must return a mapping name -> class")
@@ -135,7 +135,7 @@ class Registry:
         if found is not None:
             return found
         close = difflib.get_close_matches(name, self.names(kind), n=1, cutoff=0.5)
-        nearest = f"; did you mean {close[0]!r} (from {self._entries[kind][close[0]].distribution})?" if close else ""
+        nearest = f"; did you mean {close[0]!r} (from {self._entries[kind][close[0]].distribution})?" if close else "."
         known = ", ".join(f"{e.name} ({e.distribution})" for e in self.entries(kind))
         raise UnknownNameError(f"no {kind} is called {name!r}{nearest} Known {kind}s: {known}")
 
@@ -167,8 +167,10 @@ class Registry:
         lacking = [name for name in wanted if not hasattr(component, name)]
         if lacking or (kind != "adapter" and not callable(component)):
             what = f"lacks {', '.join(lacking)}" if lacking else "cannot be called"
+            article = "an" if kind[0] == "a" else "a"
             raise InvalidValueError(
-                f"{component!r} is not a {kind}: it {what}. Give a name ({', '.join(self.names(kind))}) or an object"
+                f"{brief(component)} is not {article} {kind}: it {what}. Give a name ({', '.join(self.names(kind))}) "
+                "or an object"
             )
         return component
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tokprune.errors import InvalidValueError
+from tokprune.errors import InvalidValueError, brief
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """What a component may be called: lower-case words parted by hyphens."""
@@ -25,6 +25,8 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         >>> parse_spec("catp-vote:layers=[0,2],order=sum-then-rank")
         ('catp-vote', {'layers': [0, 2], 'order': 'sum-then-rank'})
     """
+    if not isinstance(spec, str):
+        raise InvalidValueError(f"a component is written as text, 'name' or 'name:option=value', got {brief(spec)}")
     name, colon, rest = spec.partition(":")
     name = name.strip()
     if not NAME.fullmatch(name) or (colon and not rest.strip()):
@@ -81,5 +83,5 @@ def _text(value: Any) -> str:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # what literal_eval says of other text
         return text

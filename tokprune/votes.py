@@ -37,6 +37,8 @@ class Votes:
         self, values: Tensor, weights: Tensor | None = None, *, layer: int | None = None, heads: int = 1
     ) -> None:
         check_dims("Votes", "values", values, "batch voter token")
+        if values.is_complex():
+            raise InvalidValueError(f"Votes: values must be real numbers, got {values.dtype}")
         self._values = values
         self._set_shape(tuple(values.shape), weights, layer, heads)
 
@@ -54,6 +56,11 @@ class Votes:
     def protected(self) -> int:
         """How many tokens beside the candidates always stay ([CLS], registers): 0 for votes given as numbers."""
         return 0
+
+    @property
+    def given(self) -> Tensor | None:
+        """The votes, where they were given as numbers and nothing has to be computed to look at them."""
+        return self.__dict__.get("_values")
 
     @property
     def values(self) -> Tensor:

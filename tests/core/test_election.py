@@ -6,7 +6,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from tokprune import InvalidValueError, Policy, Signal, aggregators, selectors
+from tokprune import InvalidValueError, Policy, Signal, Votes, aggregators, selectors
+from tokprune.adapters.reducing import reduce_tokens
 from tokprune.election import hold_election
 
 SIGNAL = Signal(tokens=torch.tensor([[[1.0], [3.0], [2.0]], [[9.0], [0.0], [1.0]]]))
@@ -69,6 +70,113 @@ def test_an_image_of_which_nothing_stays_is_an_error():
     selector = Returning(torch.tensor([[True, False, False], [False] * 3]))
     with pytest.raises(InvalidValueError, match="kept no token at all of some image"):
         hold_election(Policy("l2-norm", selector=selector), SIGNAL)
+
+
+@dataclass(frozen=True)
+class Giving:
+    """A scorer that gives what it is told."""
+
+    what: object
+    needs: ClassVar[tuple[str, ...]] = ("tokens",)
+
+    def __call__(self, signal):
+        return self.what
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (None, "must give tokprune.Votes layer by layer .*got NoneType"),
+        ("votes", "must give tokprune.Votes layer by layer .*got str"),
+        (Votes(torch.zeros(2, 1, 3)), "must give tokprune.Votes layer by layer .*got Votes"),
+        (torch.zeros(2, 1, 3), r"must give tokprune.Votes layer by layer .*got torch.float32 \(2, 1, 3\)"),
+        ([torch.zeros(2, 1, 3)], r"must give tokprune.Votes, got torch.float32 \(2, 1, 3\)"),
+        ([Votes(torch.zeros(2, 1, 4))], r"for 2 images of 3 tokens, got \(2, 1, 4\)"),
+        ([Votes(torch.zeros(1, 1, 3))], r"for 2 images of 3 tokens, got \(1, 1, 3\)"),
+        ([Votes(torch.tensor([[[0.0, torch.nan, 1.0]]] * 2))], r"its votes \(2, 1, 3\) have 2 NaN, which rank nowhere"),
+    ],
+    ids=range(8),
+)
+@pytest.mark.parametrize("rule", ["sum", "borda"])
+def test_what_is_not_votes_names_the_scorer_and_what_was_expected(what, message, rule):
+    with pytest.raises(InvalidValueError, match=rf"(?s)scorer Giving\(.*{message}"):
+        hold_election(Policy(Giving(what), aggregator=rule), SIGNAL)
+
+
+def test_scores_with_nan_name_the_aggregator():
+    with pytest.raises(InvalidValueError, match=r"(?s)aggregator Returning.* of the votes of L2Norm.* have 6 NaN"):
+        hold_election(Policy("l2-norm", aggregator=Returning(torch.full((2, 3), torch.nan))), SIGNAL)
+
+
+class Failing:
+    """A component of any kind that raises."""
+
+    needs: ClassVar[tuple[str, ...]] = ("tokens",)
+    removes = reads_tokens = True
+
+    def __call__(self, *args, **kwargs):
+        raise KeyError("mine")
+
+    def __repr__(self):
+        return "Failing()"
+
+
+class Late(Failing):
+    """A scorer that raises after its first layer, while an aggregator reads."""
+
+    def __call__(self, signal):
+        yield Votes(signal.tokens.transpose(1, 2))
+        raise KeyError("mine")
+
+
+@pytest.mark.parametrize(
+    ("kind", "component"),
+    [("scorer", Failing()), ("scorer", Late()), ("aggregator", Failing()), ("selector", Failing())],
+)
+def test_the_error_of_a_component_is_noted_with_its_name_and_shapes(kind, component):
+    signal = Signal(tokens=torch.zeros(2, 3, 5), source="adapter 'mine' target 'query'")
+    with pytest.raises(KeyError) as caught:
+        hold_election(Policy(**{"scorer": "l2-norm", kind: component}), signal)
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"tokprune: raised by {kind} Failing(), for adapter 'mine' target 'query'; given ")
+    assert "[image token] = (2, 3), tokens (2, 3, 5)" in note
+
+
+@dataclass(frozen=True)
+class Reducing:
+    """A reduction that returns what it is told."""
+
+    what: object
+    removes: ClassVar[bool] = True
+    reads_tokens: ClassVar[bool] = True
+
+    def __call__(self, tokens, kept, sizes=None):
+        return self.what
+
+
+@pytest.mark.parametrize(
+    ("what", "got"),
+    [
+        (None, "NoneType"),
+        (torch.zeros(2, 3, 1), r"\(2, 3, 1\)"),
+        ((torch.zeros(2, 2, 1), None), r"\(2, 2, 1\), NoneType"),
+        ((torch.zeros(2, 3, 1), torch.ones(2, 2)), r"\(2, 3, 1\), \(2, 2\)"),
+        ((torch.zeros(2, 3, 1).long(), None), r"\(2, 3, 1\), NoneType"),
+        ("ab", "str"),
+    ],
+    ids=range(6),
+)
+def test_a_reduction_that_returns_something_else_is_named(what, got):
+    with pytest.raises(
+        InvalidValueError, match=rf"(?s)reduction Reducing.*\(2, 3, 1\) and sizes.*\(2, 3\).*got \({got}\)"
+    ):
+        reduce_tokens(Reducing(what), SIGNAL.tokens, torch.ones(2, 3, dtype=torch.bool), SIGNAL)
+
+
+def test_the_error_of_a_reduction_is_noted():
+    with pytest.raises(KeyError) as caught:
+        reduce_tokens(Failing(), SIGNAL.tokens, torch.ones(2, 3, dtype=torch.bool), SIGNAL)
+    assert "raised by reduction Failing()" in caught.value.__notes__[0]
 
 
 def test_any_rule_can_follow_any_scorer():

@@ -65,7 +65,7 @@ def test_a_plugin_that_cannot_be_imported_is_skipped_with_one_warning_that_names
     assert len(caught) == 1
 
 
-@pytest.mark.parametrize("code", ["1 / 0", "def (", "raise RuntimeError('no GPU')"])
+@pytest.mark.parametrize("code", ["1 / 0", "def (", "raise RuntimeError('no GPU')", "import sys; sys.exit(3)"])
 def test_whatever_a_plugin_raises_on_import_the_others_work(install, code):
     install("broken-dist", code)
     install("my-scorers", GOOD)
@@ -172,6 +172,7 @@ def register_scorers():
     [
         (NO_HOOK, "registers nothing; write @tokprune.hookimpl"),
         (RAISES, "register_scorers raised KeyError: 'oops'"),
+        (RAISES.replace("KeyError", "SystemExit"), "register_scorers raised SystemExit: oops"),
         (NEW_HOOK, "register_backends"),
         (BAD_NAME, "'Not Fine' is not a name"),
     ],

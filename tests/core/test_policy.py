@@ -131,7 +131,7 @@ def test_a_policy_is_frozen():
         ({"target": 3}, "target must be a name such as 'query', got 3"),
         ({"scorer": scorers.CatpVote}, "is a class"),
         ({"scorer": 3}, "is not a scorer"),
-        ({"aggregator": 3}, "is not a aggregator"),
+        ({"aggregator": 3}, "is not an aggregator"),
         ({"selector": "top-q"}, "did you mean 'top-"),
         ({"reduction": "merging"}, "did you mean 'merge'"),
         ({"scorer": "catp-vote:layers=middle"}, "layers must be 'all', 'first', 'last'"),
@@ -140,6 +140,40 @@ def test_a_policy_is_frozen():
 def test_a_wrong_part_is_refused_when_the_policy_is_made(wrong, message):
     with pytest.raises(InvalidValueError, match=message):
         Policy(**wrong)
+
+
+DEEP: list = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scorer": DEEP}, "a list that cannot be printed .* is not a scorer"),
+        ({"keep": DEEP}, "keep must be a number, got a list that cannot"),
+        ({"target": DEEP}, "target must be a name such as 'query', got a list that"),
+        ({"positions": [1]}, r"positions must be 'compact' or 'preserve', got \[1\]"),
+        ({"after": DEEP}, "after=a list that cannot be printed"),
+        ({"scorer": "catp-vote:layers={[]}"}, r"layers must be .*, got '{\[\]}'"),
+        ({"scorer": "catp-vote:layers=" + "[" * 5000 + "]" * 5000}, "layers must be"),
+        ({"scorer": "catp-vote:layers=" + "-" * 100_000 + "1"}, "layers must be"),
+        *(({"scorer": f"random:seed={seed}"}, "random: seed must be an int") for seed in ("x", "None", "True", "1.5")),
+        *(({"scorer": f"random:seed={seed}"}, "random: seed must be an int") for seed in ("1e999", 2**64, "[1]")),
+    ],
+    ids=range(15),
+)
+def test_values_that_no_component_can_use_are_refused_when_the_policy_is_made(wrong, message):
+    with pytest.raises(InvalidValueError, match=message):
+        Policy(**wrong)
+    with pytest.raises(InvalidValueError, match=message):
+        Policy.from_dict(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "catp-vote", ["scorer"], DEEP])
+def test_a_policy_is_read_from_a_mapping(wrong):
+    with pytest.raises(InvalidValueError, match="a policy is read from a mapping with scorer, keep"):
+        Policy.from_dict(wrong)
 
 
 def test_an_unknown_part_in_a_dict_lists_the_parts():

@@ -167,7 +167,7 @@ def test_a_class_in_place_of_an_object_is_explained():
     ],
 )
 def test_something_else_in_place_of_an_object_says_what_it_lacks(kind, thing, lack):
-    with pytest.raises(InvalidValueError, match=f"is not a {kind}: it {lack}"):
+    with pytest.raises(InvalidValueError, match=f"is not an? {kind}: it {lack}"):
         default_registry().create(kind, thing)
 
 

@@ -53,6 +53,17 @@ def test_what_is_not_a_name_says_how_a_component_is_written(spec):
         parse_spec(spec)
 
 
+@pytest.mark.parametrize("spec", [None, 3, b"catp-vote", ["catp-vote"]])
+def test_what_is_not_text_is_no_spec(spec):
+    with pytest.raises(InvalidValueError, match=r"a component is written as text, .* got "):
+        parse_spec(spec)
+
+
+@pytest.mark.parametrize("value", ["{[]}", "[" * 3000 + "]" * 3000, "-" * 100_000 + "1", "(" * 100_000])
+def test_a_value_that_is_no_literal_is_text(value):
+    assert parse_spec(f"a:b={value}") == ("a", {"b": value})
+
+
 @pytest.mark.parametrize("spec", ["a:first", "a:b=1,", "a:=1", "a:b=1,b=2", "a:1b=2", "a:b=1,,c=2", "a:b c=1"])
 def test_what_is_not_an_option_is_pointed_at(spec):
     with pytest.raises(InvalidValueError, match="is not option=value"):

@@ -16,6 +16,11 @@ def attention_votes(candidates, query=QUERY, key=KEY, **options):
     return AttentionVotes(query, key, 0.5, candidates=candidates, **options)
 
 
+def test_complex_votes_are_refused():
+    with pytest.raises(InvalidValueError, match=r"Votes: values must be real numbers, got torch.complex64"):
+        Votes(torch.zeros(1, 2, 3, dtype=torch.complex64))
+
+
 def test_keys_vote_for_queries_head_by_head():
     votes = attention_votes("query")
     assert votes.shape == (2, 3 * 5, 4)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
+from tokprune.errors import InvalidValueError, brief
 from tokprune.interfaces import Reduction
+from tokprune.noting import noting
 from tokprune.signal import Signal
 
 
@@ -14,9 +18,28 @@ def reduce_tokens(
     """Tokens `[image token dim]` and sizes `[image token]` at full length, as `reduction` leaves them.
 
     One that does not read tokens is not called: they come back as they are.
+
+    Raises:
+        InvalidValueError: it returned something else.
     """
     if not reduction.reads_tokens:
         return tokens, sizes
-    extra = signal.pick(getattr(reduction, "wants", ()))
-    reduced, sizes = reduction(tokens, kept.to(tokens.device), sizes, **extra)
+    with noting("reduction", reduction, signal, tokens=tokens, kept=kept):
+        extra = signal.pick(getattr(reduction, "wants", ()))
+        found: Any = reduction(tokens, kept.to(tokens.device), sizes, **extra)
+        reduced, sizes = _checked(reduction, found, tokens)
     return reduced.to(tokens.dtype), sizes
+
+
+def _checked(reduction: Reduction, found: Any, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+    if isinstance(found, tuple) and len(found) == 2:
+        reduced, sizes = found
+        right = isinstance(reduced, Tensor) and reduced.shape == tokens.shape and reduced.is_floating_point()
+        if right and (sizes is None or (isinstance(sizes, Tensor) and sizes.shape == tokens.shape[:2])):
+            return reduced, sizes
+    parts = found if isinstance(found, tuple) else (found,)
+    got = ", ".join(str(tuple(each.shape)) if isinstance(each, Tensor) else type(each).__name__ for each in parts)
+    raise InvalidValueError(
+        f"reduction {brief(reduction)} must return tokens [image token dim] = {tuple(tokens.shape)} and sizes "
+        f"[image token] = {tuple(tokens.shape[:2])}, both at full length, got ({got})"
+    )

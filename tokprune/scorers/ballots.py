@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tokprune.errors import InvalidValueError
+from tokprune.errors import InvalidValueError, brief
 from tokprune.votes import Votes
 
 
@@ -15,6 +15,6 @@ def single_ballot(scores: Tensor) -> Votes:
 
 def check_choice(where: str, option: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise `InvalidValueError` unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         listed = ", ".join(repr(c) for c in choices)
-        raise InvalidValueError(f"{where}: {option} must be one of {listed}, got {value!r}")
+        raise InvalidValueError(f"{where}: {option} must be one of {listed}, got {brief(value)}")

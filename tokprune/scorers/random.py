@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import torch
 
+from tokprune.errors import InvalidValueError, brief
 from tokprune.scorers.ballots import single_ballot
 from tokprune.signal import Signal
 from tokprune.votes import Votes
@@ -33,6 +35,12 @@ class Random:
     needs: ClassVar[tuple[str, ...]] = ("tokens",)
     by_position: ClassVar[bool] = True
     aggregator: ClassVar[str] = "sum"
+
+    def __post_init__(self) -> None:
+        seed: object = self.seed
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**64:
+            raise InvalidValueError(f"random: seed must be an int of 64 bits, got {brief(seed)}")
+        object.__setattr__(self, "seed", int(seed))
 
     def __call__(self, signal: Signal) -> Iterator[Votes]:
         """Yield one ballot per image."""

@@ -12,6 +12,7 @@ from tokprune.adapters.capture import Capture
 from tokprune.adapters.delegated.family import DelegatedFamily
 from tokprune.adapters.delegated.placeholders import check_placeholders
 from tokprune.adapters.positions import compact, sequence_positions
+from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
 from tokprune.functional import kept_index
@@ -117,12 +118,11 @@ class PromptShortener:
             source=f"adapter {family.name!r} target {self.cut.target!r}",
         )
 
-    def _reduce(self, embeds: Tensor, places: Tensor, kept: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
+    def _reduce(self, embeds: Tensor, places: Tensor, kept: Tensor, signal: Signal) -> tuple[Tensor, Tensor | None]:
         flat = kept_index(places.reshape(1, -1), kept.numel())[0]  # without asking the device how many there are
         tokens = embeds.flatten(0, 1)[flat].view(*kept.shape, embeds.shape[-1])
-        extra = signal.pick(getattr(self.cut.reduction, "wants", ()))
-        reduced, sizes = self.cut.reduction(tokens, kept.to(tokens.device), **extra)
-        return embeds.masked_scatter(places[..., None], reduced.to(embeds.dtype)), sizes
+        reduced, sizes = reduce_tokens(self.cut.reduction, tokens, kept, signal)
+        return embeds.masked_scatter(places[..., None], reduced), sizes
 
     def _taken(self, rows: Rows, kwargs: dict[str, Any], embeds: Tensor, mask: Tensor) -> dict[str, Any]:
         taken = {"inputs_embeds": rows.take(embeds, 0.0), "attention_mask": rows.take(mask, 0)}
