@@ -76,11 +76,20 @@ class Handle:
         forget_compiled()
 
     def check(self, inputs: dict[str, Any]) -> Report:
-        """Prove on one batch that the policy really works on this model: keep=1.0 changes nothing, and fewer tokens
-        really enter the language model. Catches a model compiled too early, swapped modules and upstream drift.
+        """Prove on one batch that the policy really works on this model: a canary for compiled models, swapped modules
+        and new releases of transformers.
+
+        In a forward: keep=1.0 changes nothing, bit for bit, and fewer tokens really go on. In a generation of a few
+        greedy tokens, where the model can generate: keep=1.0 gives the same tokens, the tokens that were kept with the
+        prompt stay the same, the cache really is shorter, and with the cache the logits are those without.
+
+        What cannot be proved is told by a warning with the reason: inputs from which the model does not generate, a
+        policy that refuses to, a model that does not generate without a cache. Beams, sampling and other ways to
+        generate are not tried.
 
         Args:
-            inputs: keyword arguments of the model's forward (labels or decoder ids included where it needs them).
+            inputs: keyword arguments of the model's forward (labels or decoder ids included where it needs them; they
+                are left out of the generation).
 
         Returns:
             The report of the pruned forward.

@@ -105,6 +105,8 @@ class Cut:
     `choose` may keep different numbers."""
     after: After | None = None
     """Behind which layers of an encoder tokens leave; None for the adapter's default."""
+    settled: bool = False
+    """`choose` keeps the same tokens whenever it is asked, so that a generation may ask at every step."""
 
 
 @dataclass(frozen=True, eq=False)

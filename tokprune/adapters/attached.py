@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
@@ -42,6 +42,11 @@ class Attached:
     def sits(self) -> bool:
         """Whether calls are pruned."""
         return self.underway.is_open
+
+    @property
+    def shortened(self) -> Sequence[int] | slice | None:
+        """Which layers of the cache hold the shorter sequence; None where the cache is another's, or there is none."""
+        return None
 
     def _attach(self, *doors: nn.Module) -> None:
         """Put every hook and shim on the model; if one cannot be put there, none stays.

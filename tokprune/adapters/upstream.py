@@ -203,6 +203,12 @@ def rotation_of(attention: nn.Module) -> Callable[..., Any] | None:
     return getattr(sys.modules.get(type(attention).__module__), "apply_rotary_pos_emb", None)
 
 
+def cache_lengths(cache: Any) -> list[int]:
+    """How many tokens each layer of a cache holds: of an encoder-decoder's, each layer of its cross-attention."""
+    cache = getattr(cache, "cross_attention_cache", cache)
+    return [int(layer.get_seq_length()) for layer in getattr(cache, "layers", None) or ()]
+
+
 def grows_freely(cache: Any) -> bool:
     """Whether a cache keeps, for each layer, what it was given and nothing else: no fixed size, window or rounding."""
     known = sys.modules.get("transformers.cache_utils")

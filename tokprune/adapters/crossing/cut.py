@@ -20,7 +20,7 @@ from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.crossing.columns import Columns
 from tokprune.adapters.crossing.encodings import Encoded, encoder_sources, note_images, signal_of
-from tokprune.adapters.crossing.family import CrossFamily
+from tokprune.adapters.crossing.family import CrossFamily, cached_layers
 from tokprune.adapters.crossing.refusals import Refusals
 from tokprune.adapters.crossing.textvotes import Readers
 from tokprune.adapters.generations import Generations, filled
@@ -59,6 +59,9 @@ class CrossCut(Attached):
         owner: object,
         place: int,
     ) -> None:
+        if cut.settled:  # what votes may not have run, where a step comes without a cache
+            wanted = getattr(cut.reduction, "wants", ())
+            cut = replace(cut, needs={name: layers for name, layers in cut.needs.items() if name in wanted})
         super().__init__(model, cut, done, owner)
         self.family, self.place = family, place
         self.behind = family.crossings[place:]
@@ -74,6 +77,11 @@ class CrossCut(Attached):
         self.capture = Capture(self, model, sources, watched=paths)
         self.generations = Generations()
         self._attach(self.encoder, self.decoder)
+
+    @property
+    def shortened(self) -> list[int] | None:
+        """The layers of the cache that hold the shorter sequence; None where there are none."""
+        return cached_layers(self.family, self.modules)
 
     def _relies(self) -> list[Relied]:
         family, first = self.family, self.family.crossings[0]

@@ -51,6 +51,7 @@ class CrossFamily:
         gate: argument of the decoder that says which text tokens see any image, or None.
         once: whether the tokens come with the images alone, and later steps read the cache.
         masked: whether the decoder gets masks of full width, so that they have to be shortened with the tokens.
+        caches: whether a generation caches keys and values of these cross-attentions.
         refused: argument of `generate` -> why it cannot be had together with a cut.
     """
 
@@ -67,6 +68,7 @@ class CrossFamily:
     gate: str | None = None
     once: bool = False
     masked: bool = False
+    caches: bool = True
     refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -102,6 +104,14 @@ def find_crossings(model: nn.Module, decoder: str) -> list[Crossing]:
             "here; expected ones as in GPT-2, BERT, BART, TrOCR or Whisper"
         )
     return found
+
+
+def cached_layers(family: CrossFamily, attentions: Sequence[nn.Module]) -> list[int] | None:
+    """Which layers of a generation's cache hold what `attentions` read; None where that is not cached."""
+    numbers = [getattr(attention, "layer_idx", None) for attention in attentions]
+    if not family.caches or None in numbers:
+        return None
+    return [int(number) for number in numbers if number is not None]
 
 
 def heads_and_scale(attention: Any) -> tuple[int, float]:

@@ -18,7 +18,7 @@ from tokprune.adapters.attached import Attached
 from tokprune.adapters.calls import enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.crossing.encodings import Encoded, encoder_sources, note_images, signal_of
-from tokprune.adapters.crossing.family import CrossFamily
+from tokprune.adapters.crossing.family import CrossFamily, cached_layers
 from tokprune.adapters.crossing.refusals import refuse_options
 from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.guard import Guard
@@ -47,6 +47,11 @@ class EncoderOutputCut(Attached):
         self.capture = Capture(self, model, sources, watched=(family.encoder, family.decoder))
         self._given: Any = WeakIdKeyDictionary()  # what this cut gave, so that it is known when it comes back
         self._attach(self.encoder)
+
+    @property
+    def shortened(self) -> list[int] | None:
+        """The layers of the cache that hold the shorter sequence; None where there are none."""
+        return cached_layers(self.family, [module_at(self.model, each.module) for each in self.family.crossings])
 
     def _relies(self) -> list[Relied]:
         return [

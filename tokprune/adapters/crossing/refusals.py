@@ -39,6 +39,10 @@ class Refusals:
         if options is not None:
             refuse_options(self.family, options)
             _check_generation(options)
+            if options.get("use_cache") is False and not self.cut.settled:
+                raise UnsupportedCallError(
+                    "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
+                )
         if is_static(cache_in(arguments)):
             raise UnsupportedCallError(_STATIC)
         if self.cut.keep is None or not self.cut.reduction.removes:
@@ -82,10 +86,6 @@ def _check_generation(options: Options) -> None:
     if options.get("prefill_chunk_size"):
         raise UnsupportedCallError(
             "prefill_chunk_size lets the prompt come in pieces, of which only the first would vote; leave it away"
-        )
-    if options.get("use_cache") is False:
-        raise UnsupportedCallError(
-            "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
         )
 
 

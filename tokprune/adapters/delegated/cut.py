@@ -58,6 +58,11 @@ class DelegatedCut(Attached):
         self.biased = relative_bias_attention(self.language_model) if moves else None
         self._attach()
 
+    @property
+    def shortened(self) -> slice:
+        """All layers of the cache hold the shorter sequence: an encoder-decoder's those of its cross-attention."""
+        return slice(None)
+
     def _relies(self) -> list[Relied]:
         moves = not self.encoder_decoder and (self.cut.positions == "preserve" or not self.cut.reduction.removes)
         own = hasattr(self.model, "generate")

@@ -67,6 +67,11 @@ class EmbedMergeCut(Attached):
         self.continued = Continuations()
         self._attach()
 
+    @property
+    def shortened(self) -> slice:
+        """All layers of the cache hold the shorter sequence."""
+        return slice(None)
+
     def _relies(self) -> list[Relied]:
         read = ("input_ids", "attention_mask", "position_ids", CACHE_NAMES, self.family.arguments[0])
         return [

@@ -50,5 +50,6 @@ class Blip(CrossAttentionAdapter):
             ),
             protected=1,
             given=(),
+            caches=decoder == "text_decoder",  # the question's encoder runs once
             patch_size=vision.patch_size,
         )

@@ -48,6 +48,7 @@ class Idefics(CrossAttentionAdapter):
             "decoder": "model",
             "crossings": crossings,
             "images": "image_attention_mask",
+            "caches": False,
         }
         if config.use_resampler:
             return CrossFamily(**common, encoder="model.perceiver_resampler", given=("perceiver_embeddings",))

@@ -72,6 +72,11 @@ class InsideCut(Attached):
         self.generations = Generations()
         self._attach(self.core)
 
+    @property
+    def shortened(self) -> slice:
+        """The layers of the cache that hold the shorter sequence: those after the pruning point."""
+        return slice(self.place, None)
+
     def _relies(self) -> list[Relied]:
         read = ("attention_mask", "position_ids", CACHE_NAMES)
         return [

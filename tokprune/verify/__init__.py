@@ -1,4 +1,4 @@
-"""The proof behind `handle.check`: keep=1.0 is bit-identical, and fewer tokens really go on."""
+"""The proof behind `handle.check`: keep=1.0 is bit-identical, fewer tokens really go on, and every step sees those."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tokprune.interfaces import Adapter, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.outputs import answer_of
 from tokprune.signal import Signal
+from tokprune.verify.generation import GenerationProof, generates, noting
 
 
 def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any], owner: object) -> None:
@@ -45,8 +46,9 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
             f"keep=1.0 changed the model's answer by up to {difference:.3g}; expected no difference at all"
         )
     seen.clear()
+    chosen: list[Tensor] = []
     entered: set[int] = set()
-    attachment = adapter.attach(model, cut, seen.append, owner)
+    attachment = adapter.attach(model, replace(cut, choose=noting(cut, chosen)), seen.append, owner)
     spy = _Spy(seen, entered, attachment.reader)
     spies: list[Any] = []
     try:
@@ -58,12 +60,14 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
         for hook in spies:
             hook.remove()
         attachment.remove()
-    told = seen[0]
+    told, elections = seen[0], len(chosen)
     if told.length_after not in entered or (told.length_after < told.length_before and told.length_before in entered):
         raise TokpruneError(
             f"the cut reports {told.length_before} -> {told.length_after} tokens, but sequences of {sorted(entered)} "
             f"tokens entered or left the {' or '.join(type(each).__name__ for each in _heads(attachment.reader))}"
         )
+    if generates(model):
+        GenerationProof(model, adapter, cut, inputs, owner).hold(keep_all, elections)
 
 
 class _Spy:
