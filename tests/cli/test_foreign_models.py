@@ -35,6 +35,12 @@ def foreign(tmp_path, marker, checkpoint, monkeypatch):
             (folder / "config.json").write_text(
                 json.dumps({"model_type": "foreign", "auto_map": {"AutoConfig": "code.Config"}})
             )
+        elif part == "generate":
+            shutil.copytree(checkpoint, folder)
+            (folder / "custom_generate").mkdir()
+            (folder / "custom_generate" / "generate.py").write_text(
+                f"from pathlib import Path\nPath({str(marker)!r}).touch()\ndef generate(model, **kwargs):\n    pass\n"
+            )
         else:
             shutil.copytree(checkpoint, folder)
             path = folder / "processor_config.json"
@@ -46,13 +52,15 @@ def foreign(tmp_path, marker, checkpoint, monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("part", ["model", "processor"])
+@pytest.mark.parametrize("part", ["model", "processor", "generate"])
 @pytest.mark.parametrize("command", [("answer",), ("bench", "--n", "1"), ("speed",), ("inspect",)], ids=lambda c: c[0])
 def test_code_that_a_folder_brings_is_not_run(tokprune, foreign, marker, command, part):
     result = tokprune(command[0], foreign(part), *command[1:], input="y\ny\ny\ny\n")
     assert not marker.exists()
     assert "run it" not in result.output  # nobody is asked
-    if (command, part) != (("inspect",), "processor"):  # it does without the processor
+    if part == "generate" or (command, part) == (("inspect",), "processor"):  # it does without
+        assert result.exit_code == 0, result.output
+    else:
         assert result.exit_code == 2
         assert "brings Python code of its own" in result.stderr
         assert "--trust-remote-code" in result.stderr

@@ -172,7 +172,7 @@ def _loading(source: str | Path, wanted: str) -> Iterator[dict[str, Any]]:
                 f"model {name!r} brings Python code of its own, which is not run unless you ask for it: read it, and "
                 "if you trust it, give --trust-remote-code"
             ) from error
-        if offline:
+        if offline and isinstance(error, OSError):
             raise InvalidValueError(
                 f"model {name!r}: there is no such folder here, and the hub cannot be reached, nor is all of that "
                 "model in its cache on this machine. Check the spelling of the folder, or the network"
