@@ -1,6 +1,7 @@
 """What holds for every family: keep=1.0 changes no bit, keep=k is the oracle, and nothing is left behind."""
 
 import copy
+import inspect
 import warnings
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import tokprune
 from tokprune.errors import AdapterError, AlreadyAppliedError, InvalidValueError
 from tokprune.fit import adapter_for, adapter_name, fitting_scorers, offered_signals
+from tokprune.outputs import answer_of
 from tokprune.testing import check_adapter
 
 from .families.every import FAMILIES, GENERATING, ONE_OF_EACH_KIND, SLOW_UNLESS_FIRST
@@ -189,6 +191,20 @@ def test_half_precision_keeps_as_many(family):
         assert handle.report.counts.tolist() == [round(0.5 * tokens) for tokens in family.tokens], scorer
     with applied(model, family, scorer="first", keep=1.0):
         assert torch.equal(family.answer(model, inputs), before)
+
+
+def test_a_direct_call_of_forward_is_the_call_of_the_model(family, model):
+    inputs = family.inputs()
+    signature, plain = inspect.signature(model.forward), family.answer(model, inputs)
+    with applied(model, family, scorer="first", keep=2) as handle:
+        expected, last = family.answer(model, inputs), handle.report
+        with torch.no_grad():
+            assert torch.equal(answer_of(model.forward(**inputs)), expected)
+        assert handle.report is not last
+        assert inspect.signature(model.forward) == signature
+        assert torch.equal(family.answer(model, inputs), expected)
+    with torch.no_grad():
+        assert torch.equal(answer_of(model.forward(**inputs)), plain)
 
 
 def test_merging_gives_another_answer_than_pruning(family, model):

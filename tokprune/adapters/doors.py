@@ -8,8 +8,10 @@ from typing import Any
 from torch import nn
 
 from tokprune.adapters.calls import leave_call
-from tokprune.adapters.hooks import Hook
+from tokprune.adapters.direct import DirectCalls
+from tokprune.adapters.hooks import EveryCallHook
 from tokprune.adapters.modules import MethodShim
+from tokprune.errors import UnsupportedCallError
 
 
 class Door:
@@ -26,8 +28,9 @@ class Door:
 
     def install(self, undo: list[Any]) -> None:
         """Put hooks around all other hooks, and append what takes them off to `undo`."""
-        undo.append(self.module.register_forward_pre_hook(_DoorHook(self._enter), prepend=True))
-        undo.append(self.module.register_forward_hook(_DoorHook(self._leave), always_call=True))
+        undo.append(self.module.register_forward_pre_hook(EveryCallHook(self._enter), prepend=True))
+        undo.append(self.module.register_forward_hook(EveryCallHook(self._leave), always_call=True))
+        DirectCalls(self.owner, self.module).install_with_hooks(undo)
         for name in self.methods:
             if hasattr(self.module, name):
                 shim = _DoorShim(self.module, name, self.around)
@@ -35,6 +38,11 @@ class Door:
                 shim.install()
 
     def _enter(self, module: nn.Module, *given: Any) -> None:
+        if module is not self.module:
+            raise UnsupportedCallError(
+                f"this {type(module).__name__} is a replica, as torch.nn.DataParallel makes them; the policy sits on "
+                "the module that it was made of; use DistributedDataParallel, or call handle.remove() first"
+            )
         self.owner.underway.enter(module)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -55,14 +63,6 @@ class Door:
         finally:
             if underway.leave(self):
                 self.owner.take_off()
-
-
-class _DoorHook(Hook):
-    """A hook that looks at all calls."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What torch calls."""
-        return self.method(*args, **kwargs)
 
 
 class _DoorShim(MethodShim):

@@ -40,12 +40,28 @@ class Hook:
         return self.method(*self.first, *args, **kwargs)
 
 
+class EveryCallHook(Hook):
+    """A hook that looks at all calls, also at those that began without the cut."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What torch calls."""
+        return self.method(*self.first, *args, **kwargs)
+
+
 def attachment_of(method: Any) -> Any:
     """The cut that a bound method, or an object that is called like one, is part of; None if it is part of none."""
     found = getattr(method, "__self__", method)
     while found is not None and not hasattr(found, "underway"):
         found = getattr(found, "owner", None)
     return found
+
+
+@cache
+def leave_frame_to_python(kind: type) -> None:
+    """Keep the compiler out of calls of `kind`'s objects, but not out of what they call."""
+    from torch._dynamo.decorators import skip
+
+    kind.__call__ = skip(kind.__call__)  # type: ignore[method-assign]
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -46,14 +46,17 @@ def part_of(model: nn.Module, module: str, classes: Sequence[str]) -> str:
 class MethodShim:
     """Stands in for `module.name` as an instance attribute and calls `around(original, *args, **kwargs)`.
 
+    Once removed it is nothing but the method, for others may have wrapped it meanwhile.
+
     It holds no closure over the module's method: the original is looked up at each call, so `copy.deepcopy` and
     `torch.save` of the module carry the shim along consistently. Its signature is the original's, because
     transformers' `generate` reads signatures.
     """
 
+    keep_compiler_out: ClassVar[Any] = staticmethod(leave_to_python)
+
     def __init__(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
-        kind: Any = type(self)
-        leave_to_python(kind)
+        self.keep_compiler_out(type(self))
         self.module, self.name, self.around = module, name, around
         self.shadowed = module.__dict__.get(name)
         self.removed = False
@@ -67,12 +70,12 @@ class MethodShim:
     def remove(self) -> None:
         """Put back what was there; a shim installed later stays, and puts back the right thing in its turn."""
         self.removed = True
-        if self.module.__dict__.get(self.name) is self:
-            below = self._below()
-            if below is None:
-                del self.module.__dict__[self.name]
-            else:
-                self.module.__dict__[self.name] = below
+        own, below = self.module.__dict__, self._below()
+        for name in [name for name, value in own.items() if value is self]:
+            if name == self.name and below is None:
+                del own[name]
+            else:  # a wrapper keeps what it wraps under another name, as accelerate does
+                own[name] = self.original
 
     def _below(self) -> Callable[..., Any] | None:
         below = self.shadowed
