@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from tokprune.cli.panels import Level, Panels
-from tokprune.cli.picture import stayed, voter_weights, watched
+from tokprune.cli.picture import seen, stayed, voter_weights, watched
 from tokprune.signal import Signal
 from tokprune.votes import Votes
 
@@ -160,3 +160,18 @@ def test_watched_puts_what_is_seen_where_it_is_on_the_image():
 
 def test_tokens_that_are_no_square_have_no_map():
     assert watched([Votes(torch.zeros(1, 7, 3))], torch.tensor([True, True, False])) is None
+
+
+def test_the_picture_is_drawn_as_the_model_sees_it():
+    import savedfolders as saved
+
+    wide = Image.new("RGB", (32, 16), "white")
+    wide.paste("red", (8, 0, 24, 16))  # LLaVA's processor cuts out the middle
+    _, processor = saved.llava()
+    inputs = processor(images=wide, text="<image>", return_tensors="pt")
+    middle = seen(wide, inputs, processor)
+    assert middle.size == (16, 16)
+    assert middle.getcolors() == [(256, (255, 0, 0))]
+    _, processor = saved.qwen2_5_vl()
+    inputs = processor(images=wide, text="<|image_pad|>", return_tensors="pt")
+    assert seen(wide, inputs, processor) is wide

@@ -72,7 +72,7 @@ def answer(
     from tokprune.bench.prompts import longest_answer, template_for, unasked
     from tokprune.cli.models import load
     from tokprune.cli.panels import Level, Panels
-    from tokprune.cli.picture import draw_picture
+    from tokprune.cli.picture import draw_picture, seen
     from tokprune.cli.policies import parse_policies, with_defaults
 
     # Everything that can be wrong is found out before the model is loaded.
@@ -114,7 +114,7 @@ def answer(
         stderr().print(note, highlight=False, soft_wrap=True)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        draw_picture(asked.image, panels, out)
+        draw_picture(seen(asked.image, inputs, processor), panels, out)
     stderr().print(f"picture: {out}", highlight=False, soft_wrap=True)
 
 

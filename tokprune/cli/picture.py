@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,25 @@ def _as_grid(voters: Tensor) -> Tensor | None:
         if side * side == len(voters) - protected:
             return voters[protected:].view(side, side)
     return None
+
+
+def seen(image: Image, inputs: Mapping[str, Any], processor: Any) -> Image:
+    """The picture as the model sees it: a processor may have cut out its middle, or filled up its sides.
+
+    Args:
+        image: The picture as it was given; that is also what comes back where the model sees it in tiles or patches.
+        inputs: What the processor made of it.
+        processor: It knows how colours were scaled.
+    """
+    from PIL import Image as images
+
+    pixels = inputs["pixel_values"].detach().float().cpu()
+    if pixels.ndim < 4 or math.prod(pixels.shape[:-3]) != 1 or pixels.shape[-3] != 3:
+        return image
+    scaling = getattr(processor, "image_processor", None)
+    mean, std = (pixels.new_tensor(getattr(scaling, name, None) or [0.5] * 3) for name in ("image_mean", "image_std"))
+    colours = pixels.view(pixels.shape[-3:]).permute(1, 2, 0) * std + mean
+    return images.fromarray((255 * colours.clamp(0, 1)).round().byte().numpy())
 
 
 def _stretched(overlay: Tensor) -> Tensor:
