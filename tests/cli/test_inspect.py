@@ -1,6 +1,9 @@
 import re
 
+import pytest
+
 from tokprune.adapters import InstructBlip
+from tokprune.testing import tiny_inside
 
 
 def text(result):
@@ -172,3 +175,22 @@ def test_a_model_whose_class_is_not_there_is_an_error(tokprune, tmp_path):
     result = tokprune("inspect", tmp_path / "future")
     assert result.exit_code == 2
     assert "FromTheFuture" in result.output
+
+
+def test_image_tokens_may_leave_inside_the_language_model(tokprune, tmp_path):
+    folder = saved(tiny_inside.tiny_inside(), tmp_path)
+    assert "Image tokens leave in front of the language model." in text(tokprune("inspect", folder))
+    result = tokprune("inspect", folder, "--after", "2")
+    assert "Image tokens leave after layer 2 of the language model's 4." in text(result)
+    gains = [[cell.rstrip("x") for cell in line[3:4]] for line in cells(result, "image", 6)]
+    in_front = [line[3].rstrip("x") for line in cells(tokprune("inspect", folder), "image", 6)]
+    assert all(1 < float(inside[0]) < float(front) for inside, front in zip(gains, in_front, strict=True))
+
+
+@pytest.mark.slow
+def test_the_arithmetic_of_other_families(tokprune):
+    assert "1280 image tokens, 16 text" in text(tokprune("inspect", "qwen2.5-vl-7b:scale=0.1"))
+    assert "1600 image tokens in each of 4 tiles" in text(tokprune("inspect", "llama-3.2-11b-vision:scale=0.1"))
+    refused = tokprune("inspect", "qwen2.5-vl-7b:scale=0.1", "--after", "2")
+    assert refused.exit_code == 2
+    assert "leave in front of the language model only" in " ".join(refused.stderr.split())

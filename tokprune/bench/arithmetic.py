@@ -27,7 +27,8 @@ DEFAULT_AFTER = EncoderFamily.after
 TARGETS = ("query", "image")
 """The targets whose arithmetic is known."""
 
-_MODELS = {"blip-2": "Blip2ForConditionalGeneration", "instructblip": "InstructBlipForConditionalGeneration"}
+MODELS = {"blip-2": "Blip2ForConditionalGeneration", "instructblip": "InstructBlipForConditionalGeneration"}
+"""Type of the model -> the class whose arithmetic is known."""
 _LANGUAGE_MODELS = ("opt", "llama", "t5")
 
 
@@ -184,10 +185,10 @@ class Arithmetic:
 def _check(model: nn.Module) -> None:
     """Raise `AdapterError` unless the arithmetic of `model` is known: a wrong number would be worse than none."""
     config: Any = getattr(model, "config", None)
-    known = _MODELS.get(getattr(config, "model_type", ""))
+    known = MODELS.get(getattr(config, "model_type", ""))
     if type(model).__name__ != known:  # a subclass or a wrapper may do something else
         raise AdapterError(
-            f"arithmetic: expected {' or '.join(_MODELS.values())} (the model itself, neither wrapped nor compiled), "
+            f"arithmetic: expected {' or '.join(MODELS.values())} (the model itself, neither wrapped nor compiled), "
             f"got {type(model).__name__}"
         )
     language = config.text_config.model_type

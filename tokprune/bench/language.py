@@ -21,10 +21,13 @@ class LanguageCosts:
     Args:
         model: OPT, LLaMA, T5, or a LLaVA as its language model is called, on the meta device, with eager attention.
         width: Width of the embeddings that it is given.
+        looks_at: How many vectors of an image its layers look at from outside the prompt, with their width, as in
+            Mllama; None where images are in the prompt.
     """
 
-    def __init__(self, model: Any, width: int) -> None:
+    def __init__(self, model: Any, width: int, looks_at: tuple[int, int] | None = None) -> None:
         self._model = model
+        self._image = {"cross_attention_states": torch.empty(1, *looks_at, device="meta")} if looks_at else {}
         self._width = width
         self._cache = cache_argument(model.forward)
         self._two_parts = bool(getattr(model.config, "is_encoder_decoder", False))
@@ -57,6 +60,7 @@ class LanguageCosts:
             return deep(lambda: meter(lambda: reader(inputs_embeds=tokens), reader), reader.block)
         # `generate` wants the logits of the last token only.
         read = {"inputs_embeds": tokens, "attention_mask": _mask(prompt), "logits_to_keep": 1, "use_cache": False}
+        read |= self._image
         return deep(lambda: meter(lambda: self._model(**read), self._model), self._stack())
 
     def _count_write(self, prompt: int, before: int) -> Cost:
@@ -81,6 +85,7 @@ class LanguageCosts:
         # The first token comes out of the prefill, so the first run after it finds the prompt in the cache.
         seen = prompt + before - 1
         read = {"inputs_embeds": self._embeddings(seen), "attention_mask": _mask(seen), "logits_to_keep": 1}
+        read |= self._image
         past = cache_of(self._model(**read, use_cache=True))
         return {
             "input_ids": ids(1),

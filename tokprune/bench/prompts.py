@@ -66,7 +66,8 @@ def longest_answer(model: nn.Module) -> int:
     """How many tokens an answer may have unless one says so: a short answer, a caption, or a transcript."""
     if hears(model):
         config: Any = model.config
-        return min(128, config.max_target_positions // 2)
+        most: int = config.max_target_positions
+        return min(128, most // 2)
     return 32 if writes_captions(model) or not reads_text(model) else 10
 
 

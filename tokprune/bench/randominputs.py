@@ -15,7 +15,7 @@ def random_inputs(model: Any, batch_size: int, prompt_tokens: int = 8, seed: int
     """What `generate` takes: one picture and one prompt per sample, without padding.
 
     Args:
-        model: A BLIP-2, InstructBLIP, LLaVA, Qwen2.5-VL or Mllama: its configuration tells image size and placeholder.
+        model: A BLIP-2, InstructBLIP, LLaVA, Qwen-VL or Mllama: its configuration tells image size and placeholder.
         batch_size: Samples.
         prompt_tokens: Words behind the placeholders, of each sample.
         seed: Another seed gives other pictures and words.
@@ -23,7 +23,7 @@ def random_inputs(model: Any, batch_size: int, prompt_tokens: int = 8, seed: int
     Returns:
         `pixel_values` `[sample channel row column]` in the image encoder's dtype, `input_ids` and `attention_mask`
         `[sample token]`, and what else the family takes: for InstructBLIP the same prompt for its Q-Former, for
-        Qwen2.5-VL the grid of patches, for Mllama the tiles' shape. All on the model's device.
+        Qwen-VL the grid of patches, for Mllama the tiles' shape. All on the model's device.
 
     Raises:
         InvalidValueError: A number below 1, or a configuration without the placeholder.
@@ -48,7 +48,7 @@ def random_inputs(model: Any, batch_size: int, prompt_tokens: int = 8, seed: int
     if config.model_type == "instructblip":
         inputs["qformer_input_ids"] = prompt % config.qformer_config.vocab_size
         inputs["qformer_attention_mask"] = torch.ones_like(prompt)
-    if config.model_type == "qwen2_5_vl":
+    if "image_grid_thw" in inputs:
         inputs["mm_token_type_ids"] = (ids == config.image_token_id).long()
     if config.model_type == "mllama":
         inputs["cross_attention_mask"] = torch.ones(*ids.shape, 1, config.vision_config.max_num_tiles, dtype=torch.long)
@@ -65,7 +65,7 @@ def _picture(config: Any, batch_size: int, generator: torch.Generator) -> tuple[
 
 
 def _patches(config: Any, batch_size: int, generator: torch.Generator) -> tuple[dict[str, Tensor], list[int]]:
-    """Pictures as Qwen2.5-VL's processor leaves them: one row for each patch, twice because a video has two frames."""
+    """Pictures as Qwen-VL's processor leaves them: one row for each patch, twice because a video has two frames."""
     vision, (rows, columns) = config.vision_config, QWEN_PATCHES
     values = 3 * vision.temporal_patch_size * vision.patch_size**2
     count = rows * columns // vision.spatial_merge_size**2
@@ -89,7 +89,7 @@ def _tiles(config: Any, batch_size: int, generator: torch.Generator) -> tuple[di
     return pictures, [config.image_token_id]
 
 
-_PICTURES = {"qwen2_5_vl": _patches, "mllama": _tiles}
+_PICTURES = {"qwen2_vl": _patches, "qwen2_5_vl": _patches, "qwen3_vl": _patches, "mllama": _tiles}
 
 QWEN_PATCHES = (64, 80)
 """Rows and columns of patches: 896 by 1120 pixels, and 1280 image tokens of four patches each."""

@@ -60,12 +60,16 @@ def call_text(gains: Gains) -> str:
     work, arithmetic = gains.workload, gains.arithmetic
     search = "greedy" if work.beams == 1 else f"{work.beams} beams"
     read = next(target for target, stage in arithmetic.stages.items() if stage == "prefill")
+    tiles = arithmetic.tiles if isinstance(arithmetic, PromptArithmetic) else 1
+    tiled = f" in each of {tiles} tiles" if tiles > 1 else ""
     text = (
-        f"The call: one image, {arithmetic.tokens[read]} {read} tokens, {work.text_tokens} text tokens, "
+        f"The call: one image, {arithmetic.tokens[read]} {read} tokens{tiled}, {work.text_tokens} text tokens, "
         f"{work.answer_tokens} answer tokens, {search}."
     )
     if isinstance(arithmetic, PromptArithmetic):
-        return f"{text} Image tokens leave in front of the language model."
+        inside = arithmetic.cuts(gains.after)
+        where = f"after layer {inside[0]} of the language model's {arithmetic.depth}" if inside else ""
+        return f"{text} Image tokens leave {where or 'in front of the language model'}."
     if "image" not in gains.targets:
         return text
     layers = arithmetic.cuts(gains.after)

@@ -38,13 +38,14 @@ def inspect(
     beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.", rich_help_panel=_CALL)] = 1,
     batch: Annotated[int, typer.Option(min=2, help="The large batch, beside batch 1.", rich_help_panel=_CALL)] = 32,
     after: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Where image tokens leave the image encoder: a share of its depth (1/3), a number of layers (13), "
-            "several (6,13,20), or every.",
+            help="Where image tokens leave: after a share of the layers (1/3), a number of them (13), several "
+            "(6,13,20), or every; of the image encoder (BLIP-2, InstructBLIP; default: 1/3) or the language model "
+            "(LLaVA; default: in front of it).",
             rich_help_panel=_CALL,
         ),
-    ] = "1/3",
+    ] = None,
     flop_rate: Annotated[
         float, typer.Option(help="TFLOP/s that the machine reaches; an H200: 60% of 989.", rich_help_panel=_CALL)
     ] = 593.4,
@@ -64,7 +65,7 @@ def inspect(
     from tokprune.cli.arithmetic import call_text, engineering, gains_table, stages_table, words
 
     workload, machine = Workload(text_tokens, answer_tokens, beams), Machine(flop_rate * 1e12, bandwidth * 1e12)
-    where = parse_after(after)
+    where = None if after is None else parse_after(after)
     loaded, processor = _load(model, device, dtype, trust_remote_code)
     adapter, offers, no_adapter = _adapter(loaded)
     console = stdout()
@@ -101,15 +102,15 @@ def inspect(
 
 def _arithmetic(model: Any) -> Arithmetic | PromptArithmetic:
     """What counts this model's costs."""
-    from tokprune.bench.arithmetic import Arithmetic
-    from tokprune.bench.promptarithmetic import PromptArithmetic
+    from tokprune.bench import arithmetic, promptarithmetic
 
-    if model.config.model_type == "llava":
-        return PromptArithmetic(model)
-    if model.config.model_type in ("blip-2", "instructblip"):
-        return Arithmetic(model)
+    if model.config.model_type in promptarithmetic.MODELS:
+        return promptarithmetic.PromptArithmetic(model)
+    if model.config.model_type in arithmetic.MODELS:
+        return arithmetic.Arithmetic(model)
     raise AdapterError(
-        f"the arithmetic is that of BLIP-2, InstructBLIP and LLaVA, and this is a {type(model).__name__}"
+        "the arithmetic is that of BLIP-2, InstructBLIP, LLaVA, Qwen-VL and Mllama, and this is a "
+        f"{type(model).__name__}"
     )
 
 
