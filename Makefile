@@ -15,9 +15,9 @@ DEMO_OUT ?= runs/demo
 # Two threads are twice as fast on idle cores, and ten times as slow if anything else runs on one of them.
 DEMO_THREADS ?= 1
 
-# The older release that we promise to work with, besides the newest.
-OLD_TRANSFORMERS ?= 5.17.0
-OLD := build/transformers-$(OLD_TRANSFORMERS)
+# In CI an environment that was made earlier gets today's releases first, so that it hides nothing that they break.
+# Without network: make UPGRADE= ...
+UPGRADE ?= $(if $(CI),--upgrade --upgrade-strategy eager)
 
 PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
 INSTALLED := build/plugins
@@ -28,14 +28,15 @@ COMMA := ,
 PLUGIN_NAMES := $(subst $(SPACE),$(COMMA),$(patsubst plugins/tokprune-%/,%,$(PLUGINS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-plugins test-old lint docs pages clean
+.PHONY: help demo test test-all test-plugins test-releases test-newest upgrade lint docs pages clean
 
 help:
 	@echo "make demo    prune the bundled model with every scorer, at 1/2, 1/4 and 1/8, and print a table"
 	@echo "make test    run the tests, those of the plugins too, except the slow ones"
 	@echo "make test-all  run the slow tests as well"
 	@echo "make test-plugins  all tests of the plugins, installed as users install them"
-	@echo "make test-old  the tests of pruned models against an older transformers ($(OLD_TRANSFORMERS))"
+	@echo "make test-releases  the tests of pruned models against older releases of transformers that we promise"
+	@echo "make test-newest  the same against the newest transformers, pre-releases included, torch and timm"
 	@echo "make lint    formatting, types, and who may import whom"
 	@echo "make docs    build the documentation into site/"
 	@echo "make pages   write the generated pages of the documentation and the README's table anew"
@@ -48,8 +49,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One stamp per set of dependencies: the package alone, and each extra.
-$(STAMPS)/package: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e . # not --quiet: it fetches torch, which takes minutes
+$(STAMPS)/package: pyproject.toml $(if $(UPGRADE),upgrade) | $(BIN)/python
+	$(BIN)/python -m pip install $(UPGRADE) -e . # not --quiet: it fetches torch, which takes minutes
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/%: pyproject.toml $(STAMPS)/package
@@ -78,12 +79,26 @@ test-plugins: $(INSTALLED)/stamp
 	  $(BIN)/python -m pytest $(TIER) -n $(TEST_WORKERS) --dist=worksteal $(PLUGINS)
 
 # transformers does not bring torch along, so a folder in front of the environment's own packages is enough.
-$(OLD)/transformers/__init__.py:
-	$(BIN)/python -m pip install --quiet --target $(OLD) "transformers==$(OLD_TRANSFORMERS)"
+.PRECIOUS: build/transformers-%/transformers/__init__.py
+build/transformers-%/transformers/__init__.py:
+	$(BIN)/python -m pip install --quiet --target build/transformers-$* "transformers==$*"
 
-test-old: $(STAMPS)/test $(OLD)/transformers/__init__.py
-	PYTHONPATH=$(OLD) $(BIN)/python -c "import transformers; print('transformers', transformers.__version__)"
-	PYTHONPATH=$(OLD) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/models -n $(TEST_WORKERS)
+test-transformers-%: $(STAMPS)/test build/transformers-%/transformers/__init__.py
+	PYTHONPATH=build/transformers-$* $(BIN)/python -c "import transformers; print('transformers', transformers.__version__)"
+	PYTHONPATH=build/transformers-$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/models -n $(TEST_WORKERS) --dist=worksteal
+
+test-releases: $(STAMPS)/test
+	@for release in $(or $(RELEASES),`$(BIN)/python tests/releases.py older`); do \
+	  $(MAKE) UPGRADE= test-transformers-$$release || exit 1; done
+
+# What test-all has just tested in CI is not tested again: only a release that is newer than the installed one.
+test-newest: $(STAMPS)/test
+	$(if $(UPGRADE),,$(BIN)/python -m pip install --upgrade --upgrade-strategy eager -e ".[test]")
+	@newer=`$(BIN)/python tests/releases.py newer`; if [ -n "$$newer" ]; then $(MAKE) UPGRADE= test-transformers-$$newer; \
+	  elif [ -n "$(UPGRADE)" ]; then echo "the newest transformers is installed, and test-all tests it"; \
+	  else OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/models -n $(TEST_WORKERS) --dist=worksteal; fi
+
+upgrade: # what depends on it is made anew
 
 lint: $(STAMPS)/lint
 	$(BIN)/ruff check .

@@ -152,11 +152,6 @@ def inferred_mask(model: Any, arguments: Mapping[str, Any]) -> Tensor:
     return mask
 
 
-def marks_images(base: Any) -> bool:
-    """Whether grid positions are found by `mm_token_type_ids`, and not without; older releases go by the ids."""
-    return "mm_token_type_ids" in inspect.signature(base.get_rope_index).parameters
-
-
 def deepstack(output: Any, counts: Sequence[int]) -> list[list[Tensor]]:
     """Features for later layers of the language model, of each layer and image; the images have `counts` tokens.
 

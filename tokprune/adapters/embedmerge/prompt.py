@@ -17,7 +17,7 @@ from tokprune.adapters.embedmerge.signal import ImageSignals
 from tokprune.adapters.grouped import by_image, observed_in_groups
 from tokprune.adapters.positions import compact, sequence_positions
 from tokprune.adapters.rows import Rows
-from tokprune.adapters.upstream import NEGATIVE_PROMPT, marks_images
+from tokprune.adapters.upstream import NEGATIVE_PROMPT
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 
@@ -124,4 +124,4 @@ class ImagePrompt:
 
     def _rotary(self, arguments: Mapping[str, Any]) -> bool:
         """Whether the model will ask for grid positions, and so be given those of the whole prompt."""
-        return self.family.rotary and (not marks_images(self.base) or arguments.get("mm_token_type_ids") is not None)
+        return self.family.rotary and arguments.get("mm_token_type_ids") is not None
