@@ -154,7 +154,9 @@ def test_nothing_waits_for_the_device(spec):
     assert not WAITS & watch.names
 
 
-@pytest.mark.parametrize("spec", ["phragmen", "pav", "equal-shares:approve=0.25"])
+@pytest.mark.parametrize(
+    "spec", ["pav", *(pytest.param(s, marks=pytest.mark.slow) for s in ("phragmen", "equal-shares:approve=0.25"))]
+)
 def test_they_can_be_compiled_in_one_piece(spec):
     rule = selector(spec)
 

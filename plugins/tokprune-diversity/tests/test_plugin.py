@@ -30,7 +30,9 @@ def test_the_names_come_through_the_entry_point():
     assert set(plugin().load().register_selectors()) == {"divprune", "dpp"}
 
 
-@pytest.mark.parametrize("spec", FLAVOURS)
+@pytest.mark.parametrize(
+    "spec", [pytest.param(spec, marks=[pytest.mark.slow] if ":" in spec else []) for spec in FLAVOURS]
+)
 def test_the_laws_of_selectors(spec):
     check_selector(create(spec))
 
