@@ -34,10 +34,13 @@ def test_its_copy_has_a_handle_of_its_own_that_takes_all_off(seam):
         pruned = answer(model, inputs)
         (other,) = tokprune.handles_of(copied)
         assert other is not handle
+        refused = ""
         try:
             answer(copied, inputs)
         except AdapterError as error:
-            assert "call handle.remove() and tokprune.apply again" in str(error)
+            refused = str(error)
+        if refused:
+            assert "call handle.remove() and tokprune.apply again" in refused
         else:
             assert torch.equal(other.report.counts, handle.report.counts)
         other.remove()

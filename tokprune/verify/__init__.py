@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -50,16 +51,12 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     entered: set[int] = set()
     attachment = adapter.attach(model, replace(cut, choose=noting(cut, chosen)), seen.append, owner)
     spy = _Spy(seen, entered, attachment.reader)
-    spies: list[Any] = []
-    try:
+    with ExitStack() as stack:
+        stack.callback(attachment.remove)
         for module in attachment.reader.modules():
-            spies.append(module.register_forward_pre_hook(spy, with_kwargs=True))
-        spies.append(attachment.reader.register_forward_hook(spy.leaving))
+            stack.enter_context(module.register_forward_pre_hook(spy, with_kwargs=True))
+        stack.enter_context(attachment.reader.register_forward_hook(spy.leaving))
         _answer(model, inputs)
-    finally:
-        for hook in spies:
-            hook.remove()
-        attachment.remove()
     told, elections = seen[0], len(chosen)
     if told.length_after not in entered or (told.length_after < told.length_before and told.length_before in entered):
         raise TokpruneError(
