@@ -9,6 +9,7 @@ import torch
 
 import tokprune
 from tokprune.adapters import calls
+from tokprune.errors import TokpruneError
 
 from .seams import SEAMS, built, options_of, ways
 from .traces import traces
@@ -77,7 +78,7 @@ def checked(model, inputs, options, at):
     try:
         with at:
             handle.check(inputs)
-    except at.error:
+    except (at.error, TokpruneError):  # which says that a generation of the proof failed
         assert tokprune.handles_of(model) == [handle] * handle.active
     assert torch.equal(ways(model)[0](model, inputs), pruned if handle.active else plain)
     handle.remove()
@@ -131,7 +132,7 @@ def try_all(scenario, seam, step):
 SCENARIOS = {
     "apply": (applied, 80),
     "remove": (removed, 10),
-    "check": (checked, 250),
+    "check": (checked, 400),
     "call": (called, 90),
     "generate": (generated, 120),
 }
@@ -148,7 +149,7 @@ def test_a_few_lines(seam, name):
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("seam", SEAMS)
 def test_all_lines(seam, name):
-    try_all(SCENARIOS[name][0], seam, 12 if name == "check" else 1)  # a check is seven calls
+    try_all(SCENARIOS[name][0], seam, 20 if name == "check" else 1)  # a check is many calls
 
 
 def test_a_copied_handle_is_the_same_handle():
