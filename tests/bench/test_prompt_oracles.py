@@ -13,7 +13,7 @@ from tokprune.bench.speed.choices import recorded
 from tokprune.bench.speed.yardstick import oracle_of
 from tokprune.bench.tileoracle import tile_oracle_generate, tile_rows
 from tokprune.errors import InvalidValueError
-from tokprune.testing import tiny_embed, tiny_mllama, tiny_qwen
+from tokprune.testing import tiny_embed, tiny_inside, tiny_mllama, tiny_qwen
 
 OPTIONS = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
 MADE = {
@@ -128,3 +128,34 @@ def test_tiles_keep_cls_and_the_same_numbers():
     assert tile_rows(kept).tolist() == [[0, 1, 3], [0, 2, 3]]
     with pytest.raises(InvalidValueError, match="the same number of kept tokens in every tile"):
         tile_rows(torch.tensor([[True, False], [True, True]]))
+
+
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def inside(request):
+    return tiny_inside.tiny_inside(attention=request.param), tiny_inside.prompts()  # one prompt is padded
+
+
+@pytest.mark.parametrize("way", [{"after": 1}, {"after": 3, "scorer": "l2-norm"}, {"scorer": "text-attention"}])
+@pytest.mark.parametrize("more", [{}, {"num_beams": 2}], ids=["greedy", "beams"])
+def test_the_oracle_inside_says_what_the_pruned_model_says(inside, way, more):
+    model, inputs = inside
+    policy = Policy(**{"scorer": "first", "keep": 3, **way})
+    whole = say(model, inputs, **more)
+    answer, oracle = pruned_and_oracle(model, inputs, policy, **more)
+    assert torch.equal(oracle(**OPTIONS, **more), answer)
+    assert torch.equal(say(model, inputs, **more), whole), "the model is as it was"
+
+
+def test_stages_of_the_oracle_inside_cost_what_those_of_the_pruned_model_cost():
+    model, inputs = tiny_inside.tiny_inside(), tiny_inside.prompts(pads=(0, 0))
+    cut = Policy("first", keep=3, after=2)
+    block = measure_block(model, inputs, [cut], Settings(3, repeats=1, warm_up=0), Clock())
+    flops = {name: measured.flops for name, measured in block.variants.items()}
+    assert flops["pruned"] == flops["oracle"]
+    assert sum(flops["pruned"].values()) < sum(flops["unpruned"].values())
+
+
+def test_what_layers_are_not_handed():
+    model, inputs = tiny_inside.tiny_inside(), tiny_inside.prompts(pads=(0, 0))
+    with pytest.raises(InvalidValueError, match="merged tokens cannot be handed to layers"):
+        pruned_and_oracle(model, inputs, Policy("first", keep=3, after=2, reduction="merge"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tokprune.bench.insideoracle import inside_oracle_generate, inside_place
 from tokprune.bench.oracle import Gift, kept_rows, oracle_generate
 from tokprune.bench.promptoracle import image_tokens, prompt_oracle_generate
 from tokprune.bench.speed.choices import Choice, check_removes, gift_of
@@ -16,6 +17,8 @@ from tokprune.errors import InvalidValueError
 
 _PROMPT = ("llava", "qwen2_5_vl")
 """Types of models of which the oracle knows how image tokens get into the prompt."""
+_INSIDE = ("llava",)
+"""Types of models of which it knows how image tokens leave after a layer of the language model."""
 _TILES = ("mllama",)
 """Types of models that read the tokens of tiles by cross-attention."""
 
@@ -44,7 +47,8 @@ def oracle_of(
     check_removes(choices)
     (choice,) = choices.values()
     needs = getattr(choice.policy.scorer, "needs", ())
-    if choice.policy.after is not None or "cross_attention" in needs or len(choice.steps) != 1:
+    inside = choice.policy.after is not None or "cross_attention" in needs
+    if (inside and kind not in _INSIDE) or len(choice.steps) != 1:
         raise InvalidValueError(
             f"oracle: expected one cut in front of the language model, got {choice.policy}; choose a scorer that needs "
             "no cross_attention, and leave `after` away"
@@ -55,6 +59,10 @@ def oracle_of(
             raise InvalidValueError(f"oracle: merged tokens cannot be handed to {type(model).__name__}; use 'prune'")
         return partial(tile_oracle_generate, model, inputs, tile_rows(kept))
     rows = kept_rows(inputs["input_ids"], kept, model.config.image_token_id)
+    if inside:
+        if choice.policy.reduction.reads_tokens:
+            raise InvalidValueError("oracle: merged tokens cannot be handed to layers of a language model; use 'prune'")
+        return partial(inside_oracle_generate, model, inputs, rows, inside_place(model, choice.policy.after))
     prefix = None
     if choice.policy.reduction.reads_tokens:
         tokens = image_tokens(model, inputs).view(*kept.shape, -1)
