@@ -50,7 +50,13 @@ def device(kind):
         yield shapes, inputs
 
 
-@pytest.mark.parametrize("case", STATIC)
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [
+        *(("opt", case) for case in STATIC),
+        *(pytest.param("t5", case, marks=[] if case == "preserve" else [pytest.mark.slow]) for case in STATIC),
+    ],
+)
 def test_nothing_is_read_back_from_the_device(device, kind, case):
     model, inputs = device
     before = _without_values(kind)[-1]
