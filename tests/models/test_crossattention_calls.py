@@ -177,17 +177,17 @@ def test_steps_with_a_cache_go_on_from_what_stayed(name, options):
 
 def test_layers_behind_the_cut_cache_less_and_nothing_is_remembered_for_longer():
     model = tiny("mllama")
-    with torch.no_grad(), tokprune.apply(model, scorer="first", keep=4, after=1) as handle:
+    with torch.no_grad(), tokprune.apply(model, scorer="first", keep=4, after=1):
         output = model.generate(**tiny_mllama.prompts(), max_new_tokens=3, return_dict_in_generate=True)
         lengths = [cache_of(output).layers[layer].keys.shape[2] for layer in tiny_mllama.CROSSING]
         assert lengths == [17, 5, 5]
-        known = handle._attachment.generations._known
-        assert len(known) == 1
         gone = weakref.ref(cache_of(output))
-        del output
-        gc.collect()
-        assert gone() is None
-        assert len(known) == 0
+        gc.disable()
+        try:
+            del output
+            assert gone() is None  # at once: keys and values are large
+        finally:
+            gc.enable()
 
 
 @PLACES

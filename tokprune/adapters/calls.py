@@ -57,6 +57,8 @@ class Call(Observation):
     """Positions `[row kept]` for a relative position bias, while they differ from 0, 1, 2, ..."""
     gapped: bool = False
     """Position ids with gaps are in use."""
+    noted: bool = False
+    """What stays is remembered with the cache."""
 
 
 class PerOwner(Generic[Value]):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -79,6 +79,15 @@ class Rows:
         index = (wanted - (self.length - values.shape[1])).to(values.device)
         extra = (1,) * (values.dim() - 2)
         return values.gather(1, index.view(*index.shape, *extra).expand(*index.shape, *values.shape[2:]))
+
+    @property
+    def batch(self) -> int:
+        """How many rows there are."""
+        return self.index.shape[0]
+
+    def picked(self, pick: Callable[[Tensor], Tensor]) -> Rows:
+        """The same of other rows, which `pick` takes from each tensor `[row ...]`."""
+        return replace(self, index=pick(self.index), valid=None if self.valid is None else pick(self.valid))
 
     def take(self, values: Tensor, fill: float) -> Tensor:
         """The kept positions of `values` (`[row sequence ...]`), with `fill` where a row has fewer."""

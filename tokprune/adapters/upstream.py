@@ -212,6 +212,26 @@ def grows_freely(cache: Any) -> bool:
     return all(type(layer) is known.DynamicLayer for layer in cache.layers)
 
 
+def _chosen_rows(values: Tensor, chosen: Any) -> Tensor:
+    return values[chosen.to(values.device) if isinstance(chosen, Tensor) else chosen]
+
+
+ROW_CHANGES: Mapping[str, Callable[[Tensor, Any], Tensor]] = {
+    "reorder_cache": _chosen_rows,
+    "batch_select_indices": _chosen_rows,
+    "batch_repeat_interleave": lambda values, repeats: values.repeat_interleave(repeats, dim=0),
+}
+"""Methods of a cache that change which rows it has -> what they do to a tensor `[row ...]`, given their argument."""
+
+
+def rows_in(cache: Any) -> int | None:
+    """How many rows a cache of keys and values has; None where it does not say."""
+    own = getattr(cache, "self_attention_cache", cache)
+    keys = (getattr(layer, "keys", None) for layer in getattr(own, "layers", ()))
+    found = next((each for each in keys if isinstance(each, Tensor) and each.dim() == 4), None)
+    return None if found is None else len(found)
+
+
 def comes_with_transformers(user: Any) -> bool:
     """Whether an object is of a class that transformers itself defines."""
     return type(user).__module__.partition(".")[0] == "transformers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,16 @@ class Columns:
     rows: Rows
     states: Tensor
     hidden: Tensor | None = None
+
+    @property
+    def batch(self) -> int:
+        """How many rows there are."""
+        return self.rows.batch
+
+    def picked(self, pick: Callable[[Tensor], Tensor]) -> Columns:
+        """The same of other rows, which `pick` takes from each tensor `[row ...]`."""
+        hidden = None if self.hidden is None else pick(self.hidden)
+        return Columns(self.rows.picked(pick), pick(self.states), hidden)
 
     @property
     def whole(self) -> bool:

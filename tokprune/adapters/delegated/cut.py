@@ -17,9 +17,11 @@ from tokprune.adapters.attached import Attached
 from tokprune.adapters.callbacks import WholePrompt, merging, refuse_custom, shown
 from tokprune.adapters.calls import Call, current_call, during_call, enter_call
 from tokprune.adapters.capture import Capture
+from tokprune.adapters.continued import Continuations, go_on, masked_anew, whole_prompt_shortened
 from tokprune.adapters.delegated.family import DelegatedFamily
 from tokprune.adapters.delegated.prompt import PromptShortener
 from tokprune.adapters.entrance import Entrance
+from tokprune.adapters.generations import filled
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.modules import module_at
@@ -29,6 +31,7 @@ from tokprune.adapters.refusals import refuse_after
 from tokprune.adapters.shape import Relied, generates, has, takes
 from tokprune.adapters.sources import chosen_sources
 from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, cache_in, shift_length_limits, since
+from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 
 
@@ -54,6 +57,7 @@ class DelegatedCut(Attached):
         )
         self.prompt = PromptShortener(family, cut, self.capture, self.language_model)
         self.encoder_decoder = self.prompt.encoder_decoder
+        self.continued = Continuations()
         moves = self.encoder_decoder and self.prompt.moves
         self.biased = relative_bias_attention(self.language_model) if moves else None
         self._attach()
@@ -82,6 +86,8 @@ class DelegatedCut(Attached):
         model, language_model = self.model, self.language_model
         Entrance(self, model, self._begin, self._end).install(undo)
         undo.append(language_model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True))
+        if not self.encoder_decoder:
+            undo.append(language_model.register_forward_hook(Hook(self._on_output)))
         self.capture.install(undo)
         if self.biased is not None:
             self._shim(self.biased, "compute_bias", RelativeBias(self, self.biased))
@@ -137,6 +143,10 @@ class DelegatedCut(Attached):
         self, language_model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, ...] | None:
         call = current_call(self)
+        if call is None and not self.encoder_decoder:
+            arguments = named_arguments(language_model.forward, args, kwargs)
+            prompt = self.continued.prompt_of(arguments)
+            return None if prompt is None else ((), masked_anew(prompt, arguments))
         if call is None or kwargs.get("inputs_embeds") is None:
             return None
         if not call.done:
@@ -149,12 +159,28 @@ class DelegatedCut(Attached):
             return args, {**kwargs, "attention_mask": ones}
         return None
 
+    def _on_output(self, language_model: nn.Module, args: Any, output: Any) -> None:
+        call = current_call(self)
+        if call is not None and call.done and not call.noted:
+            self.continued.note(call, output)
+            call.noted = True
+
     def _around_inner_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = current_call(self)
+        prompt = None
+        if not self.encoder_decoder and (call is None or not call.done):
+            arguments = named_arguments(original, args, kwargs)
+            prompt = self.continued.prompt_of(arguments)
+            if call is None and prompt is not None:
+                return go_on(self.language_model, original, arguments, prompt)
         if call is not None and not call.done and kwargs.get("inputs_embeds") is not None:
             if call.placeholders is None:
                 self._find_prompt(call, kwargs)
-            kwargs = self._shorten(call, kwargs, generating=True)
+            if prompt is None:
+                kwargs = self._shorten(call, kwargs, generating=True)
+            else:  # the cache holds what was chosen when the prompt was first read
+                call.rows, call.done, call.noted = prompt.with_new(kwargs["inputs_embeds"].shape[1]), True, True
+                kwargs = whole_prompt_shortened(prompt, kwargs)
             if call.rows is not None and not self.encoder_decoder:
                 dropped = call.rows.before - call.rows.length
                 kwargs = shift_length_limits(kwargs, getattr(self.language_model, "generation_config", None), dropped)
@@ -172,5 +198,10 @@ class DelegatedCut(Attached):
 
     def _shorten(self, call: Call, kwargs: dict[str, Any], generating: bool) -> dict[str, Any]:
         kwargs, observed = self.prompt.shorten(call, kwargs, generating)
+        if call.rows is not None and not self.encoder_decoder and filled(cache_in(kwargs)):
+            raise UnsupportedCallError(
+                "images came with a cache that has tokens in it already, and which of theirs stayed is not known; pass "
+                "the whole prompt without the cache, or call handle.remove() first"
+            )
         self.done(observed)
         return kwargs

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from tokprune.adapters.answers import Asked
 from tokprune.adapters.attached import Attached
-from tokprune.adapters.callbacks import WholePrompt, merging, refuse_custom, shown
+from tokprune.adapters.callbacks import WholePrompt, merging, shown
 from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call
 from tokprune.adapters.capture import Capture
+from tokprune.adapters.continued import Continuations, generate_shorter, go_on, masked_anew, refuse_lost
 from tokprune.adapters.embedmerge.call import ImageCall
-from tokprune.adapters.embedmerge.continued import Continuations, masked_anew, whole_prompt_shortened
 from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.embedmerge.features import Features
 from tokprune.adapters.embedmerge.prompt import ImagePrompt
@@ -29,7 +29,7 @@ from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.modules import module_at
-from tokprune.adapters.outercall import encoded_before, named_arguments, put_prompt_back
+from tokprune.adapters.outercall import encoded_before, named_arguments
 from tokprune.adapters.shape import Relied, generates, takes
 from tokprune.adapters.sources import chosen_sources
 from tokprune.adapters.upstream import (
@@ -38,7 +38,6 @@ from tokprune.adapters.upstream import (
     cache_in,
     inferred_mask,
     mixes_up_images,
-    shift_length_limits,
     since,
 )
 from tokprune.errors import UnsupportedCallError
@@ -126,25 +125,20 @@ class EmbedMergeCut(Attached):
             with torch.no_grad():
                 arguments = self._shorten(call, arguments)
             if call.rows is None:
-                return original(**shown(original, (), arguments)[1])
-            output = self._generate(original, arguments, WholePrompt(call.input_ids, call.rows.length))
-            self.continued.note(call, output)
+                output = original(**shown(original, (), arguments)[1])
+            else:
+                whole = WholePrompt(call.input_ids, call.rows.length)
+                output = generate_shorter(self.model, original, arguments, whole)
+            self.continued.note(call, output, arguments)
             return output
 
     def _go_on(self, original: Callable[..., Any], args: Any, kwargs: Any, arguments: dict[str, Any]) -> Any:
         """Generate without images: as ever, unless it goes on from a prompt that had some."""
         prompt = self.continued.prompt_of(arguments)
         if prompt is None:
+            refuse_lost(arguments, self.family.image_token_id)
             return original(*args, **kwargs)
-        shorter = whole_prompt_shortened(prompt, arguments)
-        whole = WholePrompt(arguments["input_ids"], shorter["input_ids"].shape[1])
-        return self._generate(original, shorter, whole)
-
-    def _generate(self, original: Callable[..., Any], arguments: dict[str, Any], prompt: WholePrompt) -> Any:
-        """Generate from the shorter prompt, of which neither the user nor code of the user sees anything."""
-        refuse_custom(arguments)
-        arguments = shift_length_limits(arguments, getattr(self.model, "generation_config", None), prompt.dropped)
-        return put_prompt_back(original(**shown(original, (), arguments, prompt)[1]), prompt)
+        return go_on(self.model, original, arguments, prompt)
 
     def _has_images(self, arguments: Mapping[str, Any]) -> bool:
         return arguments.get(self.family.arguments[0]) is not None or encoded_before(arguments)

@@ -143,6 +143,7 @@ class InsideCut(Attached):
         """Begin a call without images, which may go on from a prompt that was cut."""
         if not cache.get_seq_length():
             self.generations.forget(cache)  # it was emptied
+        self.generations.refuse_others(cache)
         shorter = self.generations.recall(cache) if self.generations.knows(cache) else None
         check_later(cache, shorter, self.place)
         if shorter is not None:

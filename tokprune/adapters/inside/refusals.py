@@ -167,6 +167,6 @@ def check_later(cache: Any, shorter: Shorter | None, place: int) -> None:
     if total - behind != expected or (shorter is not None and total < shorter.rows.before):
         raise UnsupportedCallError(
             f"the cache has {total} tokens in front of the cut and {behind} behind it, where {expected} fewer were "
-            "expected: it is a copy of a cache, was made under another policy, or tokens were taken back from it "
-            "(assisted decoding). Begin anew with the whole prompt"
+            "expected: it was made under another policy, or tokens were taken back from it (assisted decoding). "
+            "Begin anew with the whole prompt"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,15 @@ class Shorter:
     def hiding(cls, stays: Tensor) -> Shorter:
         """Let all positions go on, but hide those that do not stay."""
         return cls(Rows.hiding(stays))
+
+    @property
+    def batch(self) -> int:
+        """How many rows there are."""
+        return self.rows.batch
+
+    def picked(self, pick: Callable[[Tensor], Tensor]) -> Shorter:
+        """The same of other rows, which `pick` takes from each tensor `[row ...]`."""
+        return Shorter(self.rows.picked(pick))
 
     def states(self, states: Tensor) -> Tensor:
         """Of the vectors `[row sequence dim]` those that go on."""
