@@ -7,7 +7,8 @@ import torch
 from transformers import DynamicCache
 
 import tokprune
-from tokprune.adapters.upstream import CACHE_NAMES, cache_argument, cache_in, cache_of
+from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, ENCODED_EARLIER, cache_argument, cache_in, cache_of, since
+from tokprune.errors import UnsupportedCallError
 
 from .families.every import FAMILIES
 
@@ -31,6 +32,23 @@ def test_a_cache_is_found_by_either_name():
     assert cache_in({"use_cache": True}) is None
     assert cache_of((torch.zeros(1), cache)) is cache
     assert cache_of(Newer()) is None
+
+
+@pytest.mark.parametrize("name", ["idefics2", "idefics3", "smolvlm"])
+def test_features_that_were_computed_earlier_are_refused_by_either_name(name):
+    family = next(family for family in FAMILIES if family.name == name)
+    model, inputs = family.build(), family.inputs()
+    with torch.no_grad():
+        found = model.get_image_features(inputs["pixel_values"], inputs.get("pixel_attention_mask")).pooler_output
+    found = found if isinstance(found, torch.Tensor) else torch.cat(list(found))
+    given = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    brought = ENCODED if since("5.20") else ENCODED_EARLIER
+    given[brought] = {"image": found} if since("5.20") else found
+    with (
+        tokprune.apply(model, scorer="l2-norm", keep=3),
+        pytest.raises(UnsupportedCallError, match=f"{brought} brings image tokens"),
+    ):
+        family.answer(model, given)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tokprune.adapters.callbacks import WholePrompt
-from tokprune.adapters.upstream import ENCODED
+from tokprune.adapters.upstream import ENCODED, ENCODED_EARLIER
 from tokprune.errors import UnsupportedCallError
 
 
@@ -50,17 +50,20 @@ class Options:
 
 def refuse_precomputed(arguments: Mapping[str, Any], what: str, instead: str) -> None:
     """Raise `UnsupportedCallError` if the call brings what an image encoder would have made."""
-    if encoded_before(arguments):
+    name = encoded_before(arguments)
+    if name is not None:
         raise UnsupportedCallError(
-            f"{ENCODED} brings {what} that were computed earlier, so there are no votes to prune them by; "
+            f"{name} brings {what} that were computed earlier, so there are no votes to prune them by; "
             f"pass {instead} instead, or call handle.remove() first"
         )
 
 
-def encoded_before(arguments: Mapping[str, Any]) -> bool:
-    """Whether the call brings images that were encoded earlier; transformers itself passes an empty dict for none."""
+def encoded_before(arguments: Mapping[str, Any]) -> str | None:
+    """Which argument brings images that were encoded earlier; transformers itself passes an empty dict for none."""
     encoded = arguments.get(ENCODED)
-    return encoded is not None and (not isinstance(encoded, Mapping) or encoded.get("image") is not None)
+    if encoded is not None and (not isinstance(encoded, Mapping) or encoded.get("image") is not None):
+        return ENCODED
+    return ENCODED_EARLIER if arguments.get(ENCODED_EARLIER) is not None else None
 
 
 def put_prompt_back(output: Any, prompt: WholePrompt) -> Any:

@@ -25,6 +25,8 @@ SEQUENCES = ("inputs_embeds", "encoder_hidden_states", "key_value_states", "cros
 """Arguments that bring a sequence of vectors to what reads it."""
 ENCODED = "mm_encoder_outputs"
 """Argument that brings features which were computed earlier."""
+ENCODED_EARLIER = "image_hidden_states"
+"""The same in releases before 5.20, of Idefics2, Idefics3 and SmolVLM."""
 OPTIONS = (
     "use_cache",
     "cache_implementation",

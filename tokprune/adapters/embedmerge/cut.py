@@ -141,7 +141,7 @@ class EmbedMergeCut(Attached):
         return go_on(self.model, original, arguments, prompt)
 
     def _has_images(self, arguments: Mapping[str, Any]) -> bool:
-        return arguments.get(self.family.arguments[0]) is not None or encoded_before(arguments)
+        return arguments.get(self.family.arguments[0]) is not None or encoded_before(arguments) is not None
 
     def _open(self, arguments: dict[str, Any], generating: bool) -> ImageCall:
         """What is known of a call that can be pruned."""

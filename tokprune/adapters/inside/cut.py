@@ -100,7 +100,7 @@ class InsideCut(Attached):
     # -- the outer call -----------------------------------------------------------------------------------------
 
     def _shows_images(self, arguments: Mapping[str, Any]) -> bool:
-        return arguments.get(self.family.image_argument) is not None or encoded_before(arguments)
+        return arguments.get(self.family.image_argument) is not None or encoded_before(arguments) is not None
 
     def _check(self, arguments: Mapping[str, Any], options: Options | None) -> None:
         if options is None or not self._shows_images(arguments):
@@ -128,7 +128,7 @@ class InsideCut(Attached):
         call = Prompt(layout=Layout(placeholders[::copies], real[::copies], copies))
         if self.guard.generation is None and call.layout.counts.here:  # else they are compared where tokens are elected
             check_images(self.family, arguments, call.layout.counts.read() or ())
-        if encoded_before(arguments):
+        if encoded_before(arguments) == ENCODED:
             call.sizes, call.encoded = image_sizes(arguments[ENCODED]["image"]), True
         enter_call(self, call)
 
