@@ -24,6 +24,7 @@ from tokprune.errors import (
     SignalError,
     TokpruneError,
     UnknownNameError,
+    UnprunedWarning,
     UnsupportedCallError,
 )
 from tokprune.fit import adapter_for
@@ -60,6 +61,7 @@ __all__ = [
     "Text",
     "TokpruneError",
     "UnknownNameError",
+    "UnprunedWarning",
     "UnsupportedCallError",
     "Votes",
     "adapter_for",

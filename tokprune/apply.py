@@ -56,6 +56,10 @@ def apply(
     Everything is checked before anything is changed; what is changed are hooks and instance attributes, which
     `handle.remove()` (or leaving the `with` block) takes off again without a trace.
 
+    Video tokens of models that read images and videos (Qwen-VL, LLaVA-OneVision) are not pruned, only those of images.
+    Where a call brings images, video or sound and something of that is not pruned, an `UnprunedWarning` says so once
+    for each handle, with the reason; text alone is no reason to warn.
+
     Args:
         model: a loaded model that an adapter knows, such as transformers' BLIP-2; also inside `torch.compile`,
             `DistributedDataParallel` or a PEFT model, whose calls then are pruned.

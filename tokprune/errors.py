@@ -46,6 +46,10 @@ class PluginConflictError(PluginError):
     """Two distributions register the same name, and somebody has to choose."""
 
 
+class UnprunedWarning(UserWarning):
+    """A call of a pruned model brought images, video or sound of which nothing was pruned; the message says why."""
+
+
 class PluginWarning(UserWarning):
     """An installed plugin could not be loaded and was skipped."""
 

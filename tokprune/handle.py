@@ -34,8 +34,9 @@ class Handle:
         policy: the policy.
         adapter: the adapter that fits the model.
         target: which tokens are removed.
-        report: what the call that was pruned last did, or None before the first. That may be a call which code of
-            yours makes inside `generate`, such as a logits processor.
+        report: what was pruned in the last call; None before the first, and after one in which nothing was. A call
+            that goes on with the cache of an earlier one, such as a step of a generation, keeps the report of that. The
+            last call may be one that code of yours makes inside `generate`, such as a logits processor.
     """
 
     def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter, target: str, cut: dict[str, Any]) -> None:
@@ -101,6 +102,9 @@ class Handle:
             raise TokpruneError("this handle was removed from its model; apply the policy again to check it")
         with torch.no_grad():
             self.model(**inputs)  # as the policy sits there now: attached anew, it would not miss a module put in since
+        nothing = getattr(self._attachment, "nothing_to_prune", None)
+        if self.report is None and nothing is not None:
+            raise TokpruneError(f"nothing was pruned in a forward of these inputs, so nothing can be proved: {nothing}")
         try:
             self._attachment.remove()
             verify(self.model, self.adapter, self._cut, inputs, self)
@@ -117,6 +121,10 @@ class Handle:
         if report is None:
             raise TokpruneError("the pruned forward left no report: the cut never happened")
         return report
+
+    def forget_report(self) -> None:
+        """Say nothing of an earlier call any more: another one has begun."""
+        self.report = None
 
     def _choose(self, signal: Signal, keep: Keep | None = None) -> Tensor:
         refuse_a_part(self.model)

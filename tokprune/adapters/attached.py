@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
@@ -12,8 +13,10 @@ from tokprune.adapters.doors import Door
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import MethodShim
 from tokprune.adapters.shape import Relied, check_shape
-from tokprune.adapters.underway import Underway
+from tokprune.adapters.underway import Running, Underway
+from tokprune.adapters.unpruned import Brought
 from tokprune.compiled import forget_compiled
+from tokprune.errors import UnprunedWarning
 from tokprune.interfaces import Cut, Observed
 
 
@@ -32,8 +35,17 @@ class Attached:
     methods: ClassVar[tuple[str, ...]] = ("generate",)
     """Methods of the model that users call beside `forward`."""
 
+    never: ClassVar[tuple[str, ...]] = ()
+    """Arguments that carry what is never pruned here."""
+
     def __init__(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> None:
-        self.model, self.cut, self.done, self.owner = model, cut, done, owner
+        self.model, self.cut, self.owner = model, cut, owner
+        self._tell = done
+        self.nothing_to_prune: str | None = None
+        """In words, that the last call brought nothing that can be pruned; None if it did."""
+        self._warned = False
+        self.reads: nn.Module | None = None
+        """The part of the model that reads whole prompts too, if users call it by itself."""
         self.underway = Underway(model)
         # Plain objects with a `remove`, no closures: so that a deep copy of the model gets an undo of its own.
         self._undo: list[Any] = []
@@ -74,6 +86,37 @@ class Attached:
     def _install(self, undo: list[Any]) -> None:
         """Put hooks and shims on the model, and append what takes each of them off to `undo`."""
         raise NotImplementedError
+
+    def done(self, observed: Observed) -> None:
+        """Tell what was done, and note that something was."""
+        call = self.underway.running
+        if call is not None and call.brought is not None:
+            call.brought.pruned = True
+        self._tell(observed)
+
+    def begins(self, method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Look at a call that begins: what was told of an earlier one holds no longer, unless it goes on from that."""
+        call = self.underway.running
+        if call is None:
+            return
+        call.brought = Brought.by(method, args, kwargs)
+        if not call.brought.goes_on and hasattr(self.owner, "forget_report"):
+            self.owner.forget_report()
+
+    def ended(self, call: Running | None, module: nn.Module) -> None:
+        """Warn once of what a call brought that was not pruned.
+
+        Args:
+            call: the outermost call, if it is pruned.
+            module: what was called.
+        """
+        if call is None or not call.ended or call.brought is None:
+            return
+        self.nothing_to_prune = call.brought.nothing(self.model, self.never)
+        reason = call.brought.unpruned(self.model, module, self.never, module is self.reads)
+        if reason is not None and not self._warned:
+            self._warned = True
+            warnings.warn(reason, UnprunedWarning, stacklevel=2)
 
     def _shim(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
         """Let `around` stand in for the method `name` of `module`."""

@@ -28,7 +28,7 @@ class Door:
 
     def install(self, undo: list[Any]) -> None:
         """Put hooks around all other hooks, and append what takes them off to `undo`."""
-        undo.append(self.module.register_forward_pre_hook(EveryCallHook(self._enter), prepend=True))
+        undo.append(self.module.register_forward_pre_hook(EveryCallHook(self._enter), with_kwargs=True, prepend=True))
         undo.append(self.module.register_forward_hook(EveryCallHook(self._leave), always_call=True))
         DirectCalls(self.owner, self.module).install_with_hooks(undo)
         for name in self.methods:
@@ -37,32 +37,41 @@ class Door:
                 undo.append(shim)
                 shim.install()
 
-    def _enter(self, module: nn.Module, *given: Any) -> None:
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module is not self.module:
             raise UnsupportedCallError(
                 f"this {type(module).__name__} is a replica, as torch.nn.DataParallel makes them; the policy sits on "
                 "the module that it was made of; use DistributedDataParallel, or call handle.remove() first"
             )
-        self.owner.underway.enter(module)
+        if self.owner.underway.enter(module):
+            self.owner.begins(module.forward, args, kwargs)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if output is None:  # it failed
             leave_call(self.owner)
-        if self.owner.underway.leave(module):
+        call = self.owner.underway.running
+        last = self.owner.underway.leave(module)
+        if output is not None:
+            self.owner.ended(call, module)
+        if last:
             self.owner.take_off()
 
     def around(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Stand in for a method."""
         underway = self.owner.underway
-        underway.enter(self)
+        if underway.enter(self):
+            self.owner.begins(original, args, kwargs)
+        call = underway.running
         try:
-            return original(*args, **kwargs)
+            output = original(*args, **kwargs)
         except BaseException:
             leave_call(self.owner)
             raise
         finally:
             if underway.leave(self):
                 self.owner.take_off()
+        self.owner.ended(call, self.module)
+        return output
 
 
 class _DoorShim(MethodShim):

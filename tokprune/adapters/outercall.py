@@ -20,7 +20,34 @@ def named_arguments(method: Callable[..., Any], args: Sequence[Any], kwargs: Map
         >>> named_arguments(lambda input_ids, labels=None: None, (1,), {"labels": 2})
         {'input_ids': 1, 'labels': 2}
     """
-    return {**dict(zip(inspect.signature(method).parameters, args, strict=False)), **kwargs}
+    if not args:
+        return dict(kwargs)
+    return {**dict(zip(_names(method), args, strict=False)), **kwargs}
+
+
+def _names(method: Callable[..., Any]) -> list[str]:
+    """What a method calls its arguments; what a class does that takes any number of them, its bases say.
+
+    Raises:
+        UnsupportedCallError: no base says it either.
+    """
+    names = _named(method)
+    if names is not None:
+        return names
+    module = getattr(method, "__self__", getattr(method, "module", None))
+    for cls in type(module).__mro__:
+        names = _named(vars(cls)[method.__name__]) if method.__name__ in vars(cls) else None
+        if names is not None:
+            return names[1:]  # without `self`
+    raise UnsupportedCallError(
+        f"{type(module).__name__}.{method.__name__} takes any number of arguments by position, so which is which is "
+        "not known; pass them by name"
+    )
+
+
+def _named(method: Callable[..., Any]) -> list[str] | None:
+    parameters = inspect.signature(method).parameters.values()
+    return None if any(each.kind is each.VAR_POSITIONAL for each in parameters) else [each.name for each in parameters]
 
 
 class Options:

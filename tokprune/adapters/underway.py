@@ -24,6 +24,7 @@ class Running:
         pruned: whether it is pruned from its beginning to its end.
         depth: how many calls of `module` it consists of, one in another.
         ended: whether it is over.
+        brought: what it brought that could be pruned; None before that was looked at.
     """
 
     module: object
@@ -31,6 +32,7 @@ class Running:
     pruned: bool = False
     depth: int = 1
     ended: bool = False
+    brought: Any = None
 
     def lives(self) -> bool:
         """Whether it still runs: torch runs no hook after an interrupt (`KeyboardInterrupt` is no `Exception`)."""
@@ -69,12 +71,18 @@ class Underway:
         call = _RUNNING.get(self)
         return self.is_open if call is None or call.ended else call.pruned
 
-    def enter(self, module: object) -> None:
-        """Begin a call of `module`, or go deeper into the one that runs in this context."""
+    @property
+    def running(self) -> Running | None:
+        """The outermost call that runs in this context, if it is pruned."""
+        call = _RUNNING.get(self)
+        return call if call is not None and call.pruned and not call.ended else None
+
+    def enter(self, module: object) -> bool:
+        """Begin a call of `module`, or go deeper into the one that runs in this context. Returns whether one began."""
         call = _RUNNING.get(self)
         if call is not None and call.lives():
             call.depth += call.module is module
-            return
+            return False
         if call is not None:
             self._pruned.discard(call)
         call = Running(module, threading.get_ident())
@@ -83,6 +91,7 @@ class Underway:
         if not call.pruned:
             self._pruned.discard(call)
         _RUNNING.set(self, call)
+        return True
 
     def leave(self, module: object) -> bool:
         """End a call of `module`. Returns whether the cut is closed and this was the last call that it waited for."""

@@ -23,6 +23,11 @@ IMAGE_SIZES = ("image_grid_thw", "image_sizes", "aspect_ratio_ids")
 
 SEQUENCES = ("inputs_embeds", "encoder_hidden_states", "key_value_states", "cross_attention_states")
 """Arguments that bring a sequence of vectors to what reads it."""
+MEDIA = ("pixel_values", "pixel_values_videos", "input_features", "mm_encoder_outputs")
+"""Arguments that carry images, video or sound, or what was made of them earlier."""
+VIDEOS = "pixel_values_videos"
+ENCODER_OUTPUTS = "encoder_outputs"
+
 ENCODED = "mm_encoder_outputs"
 """Argument that brings features which were computed earlier."""
 ENCODED_EARLIER = "image_hidden_states"

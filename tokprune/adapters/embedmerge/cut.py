@@ -35,6 +35,7 @@ from tokprune.adapters.sources import chosen_sources
 from tokprune.adapters.upstream import (
     CACHE_NAMES,
     ENCODED,
+    VIDEOS,
     cache_in,
     inferred_mask,
     mixes_up_images,
@@ -50,6 +51,8 @@ _POSITIONED = ("input_ids", "attention_mask", "image_grid_thw", "mm_token_type_i
 class EmbedMergeCut(Attached):
     """A cut of the image tokens on one model of an `EmbedFamily`."""
 
+    never = (VIDEOS,)
+
     def __init__(
         self, model: nn.Module, family: EmbedFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
@@ -64,7 +67,8 @@ class EmbedMergeCut(Attached):
         signals = ImageSignals(model, self.base, family, cut, self.capture)
         self.prompt = ImagePrompt(self.base, family, cut, signals, self.config)
         self.continued = Continuations()
-        self._attach()
+        self.reads = self.base
+        self._attach(self.base)
 
     @property
     def shortened(self) -> slice:
