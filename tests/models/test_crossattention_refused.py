@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from transformers import DynamicCache, StaticCache
+from transformers import DynamicCache, EncoderDecoderCache, StaticCache
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 import tokprune
 from tokprune.adapters.upstream import cache_of
@@ -48,7 +49,10 @@ def generating(name, **options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cache_implementation": "static"}, "static cache"),
+        ({"cache_implementation": "static"}, "cache_implementation='static'.*just grows"),
+        ({"cache_implementation": "sliding_window"}, "cache_implementation='sliding_window'.*just grows"),
+        ({"cache_implementation": "hybrid_chunked"}, "just grows"),
+        ({"cache_implementation": "quantized"}, "just grows"),
         ({"prompt_lookup_num_tokens": 2}, "assisted decoding"),
         ({"assistant_model": object()}, "assisted decoding"),
         ({"use_cache": False}, "without a cache"),
@@ -63,18 +67,50 @@ def test_a_generation_configuration_is_looked_at_too():
     model = tiny("mllama")
     config = copy.deepcopy(model.generation_config)
     config.cache_implementation = "static"
-    refused(model, generating("mllama", generation_config=config), "static cache")
+    refused(model, generating("mllama", generation_config=config), "just grows")
     model = copy.deepcopy(model)
     model.generation_config.cache_implementation = "static"
-    refused(model, generating("mllama"), "static cache")
+    refused(model, generating("mllama"), "just grows")
     config.cache_implementation = None
-    refused(model, generating("mllama", generation_config=config), "static cache")  # which the model's own fills up
+    refused(model, generating("mllama", generation_config=config), "just grows")  # which the model's own fills up
 
 
 def test_mllama_has_no_static_cache_at_all():
     model = tiny("mllama")
     cache = StaticCache(config=model.config.text_config, max_cache_len=32)
-    refused(model, lambda model: model(**INPUTS["mllama"](), **{CACHE: cache}), "static cache")
+    refused(model, lambda model: model(**INPUTS["mllama"](), **{CACHE: cache}), "just grows")
+
+
+def doubled(first, second):
+    return EncoderDecoderCache(first, second)
+
+
+def windowed():
+    cache = DynamicCache()
+    cache.layers.append(DynamicSlidingWindowLayer(sliding_window=3))
+    return cache
+
+
+@pytest.mark.parametrize("name", ["whisper", "pair"])
+def test_a_cache_is_judged_by_what_its_layers_do(name):
+    model, inputs = tiny(name), INPUTS[name]()
+    config = model.config.get_text_config(decoder=True)
+    fixed = StaticCache(config=config, max_cache_len=32)
+    for cache in (doubled(DynamicCache(), windowed()), doubled(windowed(), DynamicCache()), doubled(fixed, fixed)):
+        refused(model, generating(name, **{CACHE: cache}), "just grows", after=1)
+        refused(model, lambda model, cache=cache: model(**inputs, **{CACHE: cache}), "just grows", after=1)
+
+
+@pytest.mark.parametrize("name", ["whisper", "pair", "mllama"])
+@pytest.mark.parametrize("keep", [1.0, 3])
+def test_a_cache_of_ones_own_that_just_grows_is_taken(name, keep):
+    model = tiny(name)
+    own = DynamicCache() if name == "mllama" else doubled(DynamicCache(), DynamicCache())
+    unpruned = generating(name)(model)
+    with torch.no_grad(), tokprune.apply(model, scorer="first", keep=keep, after=1):
+        expected = generating(name)(model)
+        assert torch.equal(generating(name, **{CACHE: own})(model), expected)
+    assert keep != 1.0 or torch.equal(expected, unpruned)
 
 
 @pytest.mark.parametrize("name", ["whisper", "pair"])

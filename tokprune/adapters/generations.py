@@ -122,9 +122,3 @@ def _notes(cache: Any) -> dict[str, Any]:
 def filled(cache: Any) -> bool:
     """Whether a cache holds anything of earlier steps."""
     return cache is not None and int(cache.get_seq_length()) > 0
-
-
-def is_static(cache: Any) -> bool:
-    """Whether a cache, or one of its two, has its full size from the beginning."""
-    parts = (cache, getattr(cache, "self_attention_cache", None), getattr(cache, "cross_attention_cache", None))
-    return any(bool(getattr(part, "is_compileable", False)) for part in parts)

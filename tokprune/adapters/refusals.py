@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
-from tokprune.adapters.upstream import recomputes_hooks
+from tokprune.adapters.outercall import Options
+from tokprune.adapters.upstream import CACHE_IN_WORDS, GROWING, grows_freely, recomputes_hooks
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
 
 STEPS_BACK = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")
 """Options of `generate` that try several tokens and take some of them back out of the cache."""
+
+
+def refuse_cache(cache: Any) -> None:
+    """Raise `UnsupportedCallError` for a cache that does more than grow, where layers hold different numbers."""
+    if cache is not None and not grows_freely(cache):
+        raise UnsupportedCallError(f"{CACHE_IN_WORDS} is a {type(cache).__name__}: {_GROWS}")
+
+
+def refuse_cache_option(options: Options) -> None:
+    """Raise `UnsupportedCallError` for a `generate` that would make itself such a cache."""
+    if options.get("cache_implementation") not in GROWING:
+        raise UnsupportedCallError(f"generate with {options.first(['cache_implementation'])}: {_GROWS}")
+
+
+_GROWS = (
+    "behind the cut the cache is shorter than in front of it, and that needs a cache that just grows: its layers "
+    "keep what they are given and nothing else (the usual 'dynamic' one), with no fixed size, window or rounding"
+)
 
 
 def refuse_after(where: str, place: str, cut: Cut, remedy: str = "") -> None:

@@ -211,9 +211,15 @@ def cache_lengths(cache: Any) -> list[int]:
     return [int(layer.get_seq_length()) for layer in getattr(cache, "layers", None) or ()]
 
 
+GROWING = (None, "dynamic", "dynamic_full", "offloaded")
+"""Values of `cache_implementation` with which `generate` makes a cache that grows freely."""
+
+
 def grows_freely(cache: Any) -> bool:
     """Whether a cache keeps, for each layer, what it was given and nothing else: no fixed size, window or rounding."""
     known = sys.modules.get("transformers.cache_utils")
+    if known is not None and type(cache) is known.EncoderDecoderCache:
+        return grows_freely(cache.self_attention_cache) and grows_freely(cache.cross_attention_cache)
     if known is None or type(cache) is not known.DynamicCache:
         return False
     return all(type(layer) is known.DynamicLayer for layer in cache.layers)

@@ -29,6 +29,7 @@ from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import named_arguments
 from tokprune.adapters.reducing import reduce_tokens
+from tokprune.adapters.refusals import refuse_cache
 from tokprune.adapters.rows import Rows
 from tokprune.adapters.shape import Relied, checkpoints, generates, takes
 from tokprune.adapters.upstream import CACHE_NAMES, cache_in, cache_of
@@ -123,6 +124,7 @@ class CrossCut(Attached):
             call = Reading()
             enter_call(self, call)
         cache = cache_in(arguments)
+        refuse_cache(cache)  # one that `generate` made of its own accord
         if filled(cache):
             call.columns = self.generations.recall(cache)
             call.done = call.columns is not None

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from tokprune.adapters.crossing.family import CrossFamily
-from tokprune.adapters.generations import is_static
 from tokprune.adapters.outercall import Options
-from tokprune.adapters.refusals import STEPS_BACK
+from tokprune.adapters.refusals import STEPS_BACK, refuse_cache, refuse_cache_option
 from tokprune.adapters.upstream import cache_in
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -43,8 +42,7 @@ class Refusals:
                 raise UnsupportedCallError(
                     "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
                 )
-        if is_static(cache_in(arguments)):
-            raise UnsupportedCallError(_STATIC)
+        refuse_cache(cache_in(arguments))
         if self.cut.keep is None or not self.cut.reduction.removes:
             fused = [name for name in map(_implementation, self.shortened) if "flash" in name or "flex" in name]
             if fused:
@@ -62,12 +60,6 @@ class Refusals:
             )
 
 
-_STATIC = (
-    "a static cache holds room for keys and values of all tokens from the beginning, and those that left would be read "
-    "as zeros; use the usual cache"
-)
-
-
 def refuse_options(family: CrossFamily, options: Options) -> None:
     """Raise `UnsupportedCallError` for options of `generate` that the family refuses."""
     for name, reason in family.refused.items():
@@ -76,8 +68,7 @@ def refuse_options(family: CrossFamily, options: Options) -> None:
 
 
 def _check_generation(options: Options) -> None:
-    if "static" in str(options.get("cache_implementation")):
-        raise UnsupportedCallError(_STATIC)
+    refuse_cache_option(options)
     if options.first(STEPS_BACK) is not None:
         raise UnsupportedCallError(
             "assisted decoding takes steps back in the cache, and which tokens stayed is kept with it; generate "

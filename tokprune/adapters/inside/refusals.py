@@ -11,8 +11,8 @@ from tokprune.adapters.inside.family import DecoderFamily
 from tokprune.adapters.inside.layout import Group, unfit
 from tokprune.adapters.inside.shorter import Shorter
 from tokprune.adapters.outercall import Options
-from tokprune.adapters.refusals import STEPS_BACK, refuse_recomputing
-from tokprune.adapters.upstream import CACHE_IN_WORDS, cache_in, encodes_before_expanding, grows_freely, rotation_of
+from tokprune.adapters.refusals import STEPS_BACK, refuse_cache, refuse_cache_option, refuse_recomputing
+from tokprune.adapters.upstream import cache_in, encodes_before_expanding, grows_freely, rotation_of
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -76,9 +76,8 @@ _UNUSUAL = (*STEPS_BACK, "penalty_alpha", "dola_layers", "prefill_chunk_size", "
 
 def check_generation(options: Options) -> None:
     """Raise `UnsupportedCallError` for a `generate` whose cache cannot have layers of different lengths."""
+    refuse_cache_option(options)
     found = options.first(_UNUSUAL)
-    if options.get("cache_implementation") not in (None, "dynamic", "dynamic_full", "offloaded"):
-        found = options.first(["cache_implementation"])
     if found is not None:
         raise UnsupportedCallError(
             f"generate with {found}: behind the cut the cache is shorter than in front of it, and that needs a cache "
@@ -104,11 +103,7 @@ def check_prompt(arguments: dict[str, Any], language_model: nn.Module, layers: S
     cache = cache_in(arguments)
     if cache is None:
         return
-    if not grows_freely(cache):
-        raise UnsupportedCallError(
-            f"{CACHE_IN_WORDS} is a {type(cache).__name__} that does not just grow: behind the cut the cache is "
-            "shorter than in front of it, and only transformers' DynamicCache without windows allows that"
-        )
+    refuse_cache(cache)
     if cache.get_seq_length():
         raise UnsupportedCallError(
             "images in a call that goes on from a cache: the tokens of the earlier calls can no longer vote; give the "
