@@ -10,7 +10,7 @@ from torch import nn
 
 from tokprune.adapters.calls import leave_call
 from tokprune.adapters.doors import Door
-from tokprune.adapters.hooks import Hook
+from tokprune.adapters.hooks import Hook, guard_hooks, release_hooks
 from tokprune.adapters.modules import MethodShim
 from tokprune.adapters.shape import Relied, check_shape
 from tokprune.adapters.underway import Running, Underway
@@ -60,6 +60,11 @@ class Attached:
         """Which layers of the cache hold the shorter sequence; None where the cache is another's, or there is none."""
         return None
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the cut on a copy of the model."""
+        self.__dict__.update(state)
+        guard_hooks(self)
+
     def _attach(self, *doors: nn.Module) -> None:
         """Put every hook and shim on the model; if one cannot be put there, none stays.
 
@@ -71,6 +76,7 @@ class Attached:
         """
         check_shape(self.model, f"target {self.cut.target!r}", self._relies())
         try:
+            guard_hooks(self)
             self._install(self._undo)
             for module in dict.fromkeys((self.model, *doors)):
                 Door(self, module, self.methods if module is self.model else ()).install(self._undo)
@@ -144,6 +150,7 @@ class Attached:
                 if found.attachment is self:
                     _take_away(module, found)
         self._undo.clear()
+        release_hooks(self)
         leave_call(self)  # one that an interrupt left behind
         forget_compiled()
 

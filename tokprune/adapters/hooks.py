@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 
 class Hook:
@@ -71,7 +73,38 @@ def leave_to_python(kind: type) -> None:
 
     call: Any = kind.__call__
     kind.__call__ = torch._dynamo.disable(call)  # type: ignore[no-untyped-call, method-assign]
-    # All modules of a class share their compiled code, and by default it does not look at whether one has hooks and
-    # another has none: a hooked layer would run the code of its sisters, past the hook.
-    if hasattr(torch._dynamo.config, "skip_nnmodule_hook_guards"):
-        torch._dynamo.config.skip_nnmodule_hook_guards = False
+
+
+_CUTS: WeakSet[Any] = WeakSet()
+"""The cuts that have hooks on a model, but for those that were thrown away along with it."""
+_FOUND: list[bool] = []
+"""What torch's `skip_nnmodule_hook_guards` was when the first of them came."""
+_LOCK = Lock()
+
+
+def guard_hooks(cut: object) -> None:
+    """Let compiled code look at hooks as long as `cut` has some.
+
+    All modules of a class share their compiled code, and by default it does not look at whether one has hooks and
+    another has none: a hooked layer would run the code of its sisters, past the hook. The setting is one for the whole
+    process, so it is put back when the last cut is gone.
+    """
+    import torch._dynamo
+
+    config: Any = torch._dynamo.config
+    with _LOCK:
+        if not _FOUND and hasattr(config, "skip_nnmodule_hook_guards"):
+            _FOUND.append(config.skip_nnmodule_hook_guards)
+            config.skip_nnmodule_hook_guards = False
+        _CUTS.add(cut)
+
+
+def release_hooks(cut: object) -> None:
+    """Say that `cut` has no hooks any more."""
+    import torch._dynamo
+
+    config: Any = torch._dynamo.config
+    with _LOCK:
+        _CUTS.discard(cut)
+        if _FOUND and not _CUTS:
+            config.skip_nnmodule_hook_guards = _FOUND.pop()

@@ -115,7 +115,7 @@ class EncoderOutputCut(Attached):
         return {name: value for name, value in self.__dict__.items() if name != "_given"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _given=WeakIdKeyDictionary())
+        super().__setstate__({**state, "_given": WeakIdKeyDictionary()})
 
 
 def last_hidden(output: Any) -> Tensor:
