@@ -15,6 +15,7 @@ import pluggy
 
 from tokprune import hookspecs
 from tokprune.errors import InvalidValueError, PluginConflictError, PluginError, UnknownNameError, brief
+from tokprune.methods import what_to_write
 from tokprune.plugins import Plugin, builtin_plugin, installed_plugins, skip_plugin
 from tokprune.specs import NAME, format_spec, parse_spec
 
@@ -137,7 +138,17 @@ class Registry:
         close = difflib.get_close_matches(name, self.names(kind), n=1, cutoff=0.5)
         nearest = f"; did you mean {close[0]!r} (from {self._entries[kind][close[0]].distribution})?" if close else "."
         known = ", ".join(f"{e.name} ({e.distribution})" for e in self.entries(kind))
-        raise UnknownNameError(f"no {kind} is called {name!r}{nearest} Known {kind}s: {known}")
+        raise UnknownNameError(
+            f"no {kind} is called {name!r}{self._instead(kind, name) or nearest} Known {kind}s: {known}"
+        )
+
+    def _instead(self, kind: str, name: str) -> str | None:
+        """What to write for the name of a method, or of a component of another kind."""
+        method = what_to_write(name)
+        if method is not None:
+            return f", which is a method: write {method}."
+        others = [other for other in KINDS if other != kind and name in self._entries[other]]
+        return f"; it is a {others[0]}: write {others[0]}={name!r}." if others else None
 
     def create(self, kind: str, component: Any) -> Any:
         """A component from a name, a name with options, or an object (returned as it is).

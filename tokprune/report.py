@@ -43,8 +43,9 @@ class Report:
     def __repr__(self) -> str:
         low, high = int(self.counts.min()), int(self.counts.max())
         kept = str(low) if low == high else f"{low} to {high}"
+        images = "1 image" if len(self.kept) == 1 else f"{len(self.kept)} images"
         return (
-            f"Report({self.kept.shape[0]} images, kept {kept} of {self.kept.shape[1]} tokens each, "
+            f"Report({images}, kept {kept} of {self.kept.shape[1]} tokens each, "
             f"sequence {self.length_before} -> {self.length_after}, backend {self.backend!r})"
         )
 

@@ -30,6 +30,19 @@ def test_errors_are_one_message_without_a_traceback(tokprune):
     assert result.stdout == ""
 
 
+def test_the_version_is_shown(tokprune):
+    import tokprune as library
+
+    result = tokprune("--version")
+    assert (result.exit_code, result.stdout) == (0, f"tokprune {library.__version__}\n")
+
+
+def test_a_method_in_place_of_a_scorer_is_answered_with_what_to_write(tokprune):
+    result = tokprune("bench", "--scorer", "fastv")
+    assert result.exit_code == 2
+    assert "which is a method: write scorer='text-attention' with after=2" in result.stderr
+
+
 def test_debug_lets_the_error_through(tokprune):
     from tokprune.errors import UnknownNameError
 

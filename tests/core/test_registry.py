@@ -115,6 +115,34 @@ def test_an_unknown_name_lists_what_is_known_and_where_from():
     assert "first (tokprune)" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("fastv", "scorer='text-attention' with after=2"),
+        (
+            "vision-zip",
+            "scorer='cls-attention', selector='visionzip' and reduction='visionzip', of the plugin tokprune-vision",
+        ),
+        ("divprune", "selector='divprune', of the plugin tokprune-diversity"),
+        ("tome", "reduction='merge' with after='every' comes nearest"),
+        ("catp", "scorer='catp-vote'"),
+    ],
+)
+def test_the_name_of_a_method_is_answered_with_what_to_write(name, write):
+    with pytest.raises(UnknownNameError, match=f"no scorer is called '{name}', which is a method: write {write}"):
+        default_registry().create("scorer", name)
+
+
+def test_the_name_of_another_kind_is_answered_with_that_kind():
+    with pytest.raises(UnknownNameError, match=r"called 'top-k'; it is a selector: write selector='top-k'\. Known"):
+        default_registry().create("scorer", "top-k")
+
+
+def test_a_name_that_nothing_is_near_ends_with_a_full_stop():
+    with pytest.raises(UnknownNameError, match=r"no scorer is called 'zzz'\. Known scorers: "):
+        default_registry().create("scorer", "zzz")
+
+
 def test_an_unknown_name_is_a_lookup_error_and_a_value_error():
     for kind in (LookupError, ValueError):
         with pytest.raises(kind):
