@@ -65,7 +65,11 @@ class Streamer:
         pass
 
 
-@pytest.mark.parametrize("keep", [1.0, 3])
+@pytest.mark.parametrize(
+    ("family", "keep"),
+    [*((each, 3) for each in EACH), (EACH[0], 1.0), *(pytest.param(e, 1.0, marks=pytest.mark.slow) for e in EACH[1:])],
+    ids=str,
+)
 def test_calls_in_user_code_are_calls_of_their_own(family, model, keep):
     expected, lengths, seen = [], [], []
 

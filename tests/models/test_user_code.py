@@ -85,7 +85,15 @@ def model(family):
     return lent(family)
 
 
-@pytest.mark.parametrize("mode", GENERATE)
+@pytest.mark.parametrize(
+    ("family", "mode"),
+    [
+        pytest.param(family, mode, marks=[] if mode == "greedy" or family in FEW else [pytest.mark.slow])
+        for family in SHORTER
+        for mode in GENERATE
+    ],
+    ids=str,
+)
 def test_all_code_of_the_user_sees_the_whole_prompt(family, model, mode):
     _, policy = chosen(family)
     inputs, streams = family.inputs(), mode != "beams"
