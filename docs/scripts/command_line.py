@@ -10,6 +10,9 @@ HEAD = """# Command line
 a hub id. Results go to the standard output, progress and messages to the standard error. A mistake in the arguments
 ends with one message and exit code 2; `tokprune --debug COMMAND` shows the traceback.
 
+`answer`, `bench` and `inspect` work on every family that has an adapter and writes text, from a folder that
+`save_pretrained` wrote or a hub id, with the processor beside it.
+
 A component can carry options: `--scorer catp-vote:layers=first`. A keep is a ratio (`0.25` or `1/4`) or a count (`8`).
 """
 

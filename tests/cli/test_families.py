@@ -91,10 +91,12 @@ def test_what_a_family_cannot_do_is_one_sentence(tokprune, tmp_path, questions):
     (tmp_path / "captions.jsonl").write_text('{"image": "0.png", "answers": "red"}')
     Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
     quiet = tokprune("answer", folder, "--data", tmp_path / "captions.jsonl")
+    shallow = tokprune("bench", folder, "--data", questions, "--by-depth")
     for result, words in (
         (deaf, "takes sound, and this one has none; give --data a JSON Lines file with 'audio'"),
         (mute, "a CLIPModel writes no text, so there are no answers to compare"),
         (blind, "takes pictures, and this one has none"),
+        (shallow, "--by-depth is for image tokens that leave inside the image encoder"),
         (quiet, "there is no question, and a LlavaForConditionalGeneration is asked one"),
     ):
         assert result.exit_code == 2

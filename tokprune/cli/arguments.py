@@ -35,8 +35,8 @@ Policies = Annotated[
     ),
 ]
 AFTER_HELP = (
-    "Where in the image encoder --target image is cut: a share of its depth (1/3), a number of layers (13), several "
-    "(6,13,20), or every."
+    "Where image tokens leave: after a share of the layers (1/3), a number of them (13), several (6,13,20), or every; "
+    "of the image encoder (BLIP-2), the language model (LLaVA), or a decoder's cross-attention (Whisper, Mllama)."
 )
 SELECTOR_HELP = "Who turns scores into kept tokens, with options if wanted: top-k, or another that is installed."
 REDUCTION_HELP = "What happens to the others, with options if wanted: prune, merge, mask, or another that is installed."

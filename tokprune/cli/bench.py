@@ -32,6 +32,7 @@ from tokprune.cli.arguments import (
     refuse_together,
 )
 from tokprune.cli.grid import Grid
+from tokprune.errors import AdapterError, InvalidValueError
 
 if TYPE_CHECKING:
     from tokprune import Policy
@@ -195,7 +196,13 @@ def _layers(model: Any, processor: Any) -> dict[str, int]:
 
 def _depth(model: Any, processor: Any, target: str | None) -> int:
     """How many layers there are in front of a cut at the very end."""
-    return _count(model, processor, "encoder_attention", target=target, after=1.0)
+    try:
+        return _count(model, processor, "encoder_attention", target=target, after=1.0)
+    except AdapterError as error:
+        raise InvalidValueError(
+            f"bench: --by-depth is for image tokens that leave inside the image encoder, and those of this "
+            f"{type(model).__name__} do not; measure places one by one with --after, where it has some"
+        ) from error
 
 
 def _count(model: Any, processor: Any, signal: str, **where: Any) -> int:
