@@ -146,11 +146,11 @@ class Handle:
         else:
             scores = latest_scores([(kept, s) for kept, (s, _) in zip(choices, elections, strict=True)])
         self.report = Report(
-            observed.kept,
-            scores,
+            observed.once(observed.kept),
+            observed.once(scores),
             observed.length_before,
             observed.length_after,
-            observed.sizes,
+            None if observed.sizes is None else observed.once(observed.sizes),
             backend=", ".join(backends),
         )
 

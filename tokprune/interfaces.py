@@ -124,6 +124,9 @@ class Observed:
         groups: where images have different numbers of tokens, so that `Cut.choose` was asked once for each number:
             which images (int `[image]`), and what it returned for them, the same object. `kept` then has a column for
             each token of the largest image, False where an image has none.
+        copies: how many rows of the batch, one behind the other, are copies of one prompt (beams, several answers);
+            only the first of them is reported.
+        images: how many images each row has; it matters where there are copies.
     """
 
     kept: Tensor
@@ -132,6 +135,14 @@ class Observed:
     sizes: Tensor | None = None
     choices: tuple[Tensor, ...] = ()
     groups: tuple[tuple[Tensor, Tensor], ...] = ()
+    copies: int = 1
+    images: int = 1
+
+    def once(self, values: Tensor) -> Tensor:
+        """Of what is said of each image of the batch `[image token]`, what is said of the first copy of each prompt."""
+        if self.copies == 1:
+            return values
+        return values.view(-1, self.copies, self.images, values.shape[-1])[:, 0].flatten(0, 1)
 
 
 class Attachment(Protocol):

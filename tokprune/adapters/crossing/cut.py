@@ -27,7 +27,7 @@ from tokprune.adapters.generations import Generations, filled
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
-from tokprune.adapters.outercall import named_arguments
+from tokprune.adapters.outercall import Options, named_arguments
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.refusals import refuse_cache
 from tokprune.adapters.rows import Rows
@@ -101,7 +101,8 @@ class CrossCut(Attached):
 
     def _install(self, undo: list[Any]) -> None:
         refusals = Refusals(self.family, self.cut, self.decoder, self.modules)
-        Guard(self.model, self, refusals).install(undo)
+        self.guard = Guard(self.model, self, refusals)
+        self.guard.install(undo)
         undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
         undo.append(self.decoder.register_forward_pre_hook(Hook(self._on_decoder), with_kwargs=True, prepend=True))
         undo.append(self.decoder.register_forward_hook(Hook(self._end), always_call=True))
@@ -207,7 +208,16 @@ class CrossCut(Attached):
                 tokens, sizes = reduce_tokens(self.cut.reduction, hidden[:, protected:], kept, signal)
                 full = torch.cat([hidden[:, :protected], tokens], dim=1).reshape(whole.shape)
                 call.columns = Columns(kept_rows, kept_rows.take(full, 0.0))
-        self.done(Observed(kept, stays.shape[1], call.columns.rows.length, sizes))
+        copies = self._copies(rows)
+        self.done(Observed(kept, stays.shape[1], call.columns.rows.length, sizes, copies=copies, images=images))
+
+    def _copies(self, rows: int) -> int:
+        """How many of the rows are copies of one prompt: `generate` makes them where it follows several answers."""
+        if self.guard.generation is None:
+            return 1
+        options = Options(self.guard.generation, self.model)
+        copies = max(options.get("num_beams") or 1, options.get("num_return_sequences") or 1)
+        return copies if rows % copies == 0 else 1
 
     def _signal(self, call: Reading, tokens: Tensor, readers: Readers) -> Signal:
         observed: dict[str, Any] = {}

@@ -17,6 +17,7 @@ from tokprune.adapters.sources import AttentionSource
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
 from tokprune.signal import Signal
+from tokprune.votes import AttentionVotes
 
 _ATTENTION = ("encoder_attention", "self_attention")
 
@@ -73,6 +74,9 @@ def signal_of(
                 tiles = Tiles(tokens.shape[1] + family.protected, call.tiles)
                 about = {layer: tiles.votes(call.votes[name][layer], family.protected) for layer in call.votes[name]}
                 found[name] = LayerVotes(about, len(votes), name)
+            else:
+                seen = {layer: _for_copies(each, tokens.shape[0]) for layer, each in call.votes[name].items()}
+                found[name] = LayerVotes(seen, len(votes), name)
     if "tokens" in cut.needs:
         observed["tokens"] = tokens.detach()
     if "grid" in cut.needs:
@@ -82,4 +86,15 @@ def signal_of(
         **observed,
         shape=(tokens.shape[0], tokens.shape[1]),
         source=f"adapter {family.name!r} target {cut.target!r}",
+    )
+
+
+def _for_copies(votes: AttentionVotes, images: int) -> AttentionVotes:
+    """Votes of an encoder that ran before `generate` copied what it gave, image by image, for beams or samples."""
+    copies = images // votes.shape[0]
+    if copies <= 1:
+        return votes
+    query, key = (each.repeat_interleave(copies, dim=0) for each in (votes.query, votes.key))
+    return AttentionVotes(
+        query, key, votes.scale, votes.mask, candidates=votes.candidates, layer=votes.layer, protected=votes.protected
     )
