@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from tokprune.adapters.calls import leave_call
 from tokprune.adapters.direct import DirectCalls
 from tokprune.adapters.hooks import EveryCallHook
 from tokprune.adapters.modules import MethodShim
+from tokprune.adapters.refusals import refuse_vmap
 from tokprune.errors import UnsupportedCallError
 
 
@@ -37,7 +39,10 @@ class Door:
                 undo.append(shim)
                 shim.install()
 
-    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _enter(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        # Another thread may take the hook off between torch's look at the hooks and at which of them get keywords.
         if module is not self.module:
             raise UnsupportedCallError(
                 f"this {type(module).__name__} is a replica, as torch.nn.DataParallel makes them; the policy sits on "
@@ -45,6 +50,11 @@ class Door:
             )
         if self.owner.underway.enter(module):
             self.owner.begins(module.forward, args, kwargs)
+        self._check()
+
+    def _check(self) -> None:
+        if self.owner.underway.admits():
+            refuse_vmap()
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if output is None:  # it failed
@@ -63,6 +73,7 @@ class Door:
             self.owner.begins(original, args, kwargs)
         call = underway.running
         try:
+            self._check()
             output = original(*args, **kwargs)
         except BaseException:
             leave_call(self.owner)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.upstream import CACHE_IN_WORDS, GROWING, grows_freely, recomputes_hooks
@@ -52,6 +52,38 @@ def refuse_what_needs_a_mask(where: str, cut: Cut, reader: str) -> None:
         raise AdapterError(
             f"{where}: the selector may keep different numbers of tokens for the images of a batch, and {reader} takes "
             "no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
+        )
+
+
+def refuse_vmap() -> None:
+    """Raise `UnsupportedCallError` inside `torch.func.vmap`, and what is made of it, such as `jacrev`."""
+    functorch = torch._C._functorch
+    levels = functorch.get_interpreter_stack() or ()
+    if any(level.key() == functorch.TransformType.Vmap for level in levels):
+        raise UnsupportedCallError(
+            "torch.func.vmap (jacrev, jacfwd and hessian use it) makes one call for many inputs, and which tokens each "
+            "of them keeps cannot be read in it; call the model once for each, or call handle.remove() first"
+        )
+
+
+def refuse_finished_mask(arguments: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedCallError` for an attention mask that does not say of each token whether it is padding."""
+    mask = arguments.get("attention_mask")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
+        got = f"got {list(mask.shape)}" if isinstance(mask, Tensor) else f"got {type(mask).__name__}"
+        raise UnsupportedCallError(
+            f"expected attention_mask [row sequence], one number for each token, {got}; a mask that is made for "
+            "attention already cannot be shortened. Give one that says what is padding, or call handle.remove() first"
+        )
+
+
+def refuse_pieces(options: Options) -> None:
+    """Raise `UnsupportedCallError` for a `generate` that reads its prompt in pieces."""
+    found = options.first(["prefill_chunk_size"])
+    if found is not None:
+        raise UnsupportedCallError(
+            f"generate with {found} lets the prompt come in pieces, and tokens are chosen among those of a whole one; "
+            "leave it away, or call handle.remove() first"
         )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.outercall import Options
-from tokprune.adapters.refusals import STEPS_BACK, refuse_cache, refuse_cache_option
+from tokprune.adapters.refusals import STEPS_BACK, refuse_cache, refuse_cache_option, refuse_pieces
 from tokprune.adapters.upstream import cache_in
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -42,6 +42,11 @@ class Refusals:
                 raise UnsupportedCallError(
                     "without a cache every step would choose anew, with one more token to vote; leave use_cache on"
                 )
+        if self.family.decoder.endswith("encoder") and cache_in(arguments) is not None:
+            raise UnsupportedCallError(
+                "a cache (past_key_values) came with a question, whose encoder would put keys and values of the image "
+                "beside those of the text; leave it away, or call handle.remove() first"
+            )
         refuse_cache(cache_in(arguments))
         if self.cut.keep is None or not self.cut.reduction.removes:
             fused = [name for name in map(_implementation, self.shortened) if "flash" in name or "flex" in name]
@@ -62,6 +67,7 @@ class Refusals:
 
 def refuse_options(family: CrossFamily, options: Options) -> None:
     """Raise `UnsupportedCallError` for options of `generate` that the family refuses."""
+    refuse_pieces(options)
     for name, reason in family.refused.items():
         if options.first([name]) is not None:
             raise UnsupportedCallError(f"adapter {family.name!r}: {name} in generate: {reason}")
@@ -73,10 +79,6 @@ def _check_generation(options: Options) -> None:
         raise UnsupportedCallError(
             "assisted decoding takes steps back in the cache, and which tokens stayed is kept with it; generate "
             "without an assistant and without prompt lookup, or call handle.remove() first"
-        )
-    if options.get("prefill_chunk_size"):
-        raise UnsupportedCallError(
-            "prefill_chunk_size lets the prompt come in pieces, of which only the first would vote; leave it away"
         )
 
 

@@ -25,9 +25,9 @@ from tokprune.adapters.generations import filled
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.modules import module_at
-from tokprune.adapters.outercall import named_arguments, put_prompt_back, refuse_precomputed
+from tokprune.adapters.outercall import Options, named_arguments, put_prompt_back, refuse_precomputed
 from tokprune.adapters.positions import BIAS, RelativeBias, refuse_checkpointing, relative_bias_attention
-from tokprune.adapters.refusals import refuse_after
+from tokprune.adapters.refusals import refuse_after, refuse_finished_mask, refuse_pieces
 from tokprune.adapters.shape import Relied, generates, has, takes
 from tokprune.adapters.sources import chosen_sources
 from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, cache_in, shift_length_limits, since
@@ -101,6 +101,7 @@ class DelegatedCut(Attached):
     def _open(self, arguments: dict[str, Any]) -> Call:
         self.capture.verify()
         refuse_precomputed(arguments, "query tokens", self.family.image_argument)
+        refuse_finished_mask(arguments)
         if self.biased is not None and torch.is_grad_enabled():
             refuse_checkpointing(self.language_model)
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
@@ -125,7 +126,9 @@ class DelegatedCut(Attached):
         return None if call.asked is None else call.asked.answered(self.model, output, call.shown)
 
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        call = self._open(named_arguments(original, args, kwargs))
+        arguments = named_arguments(original, args, kwargs)
+        refuse_pieces(Options(arguments, self.model))
+        call = self._open(arguments)
         with during_call(self, call):
             output = original(*args, **kwargs)
         prompt = self._whole(call)

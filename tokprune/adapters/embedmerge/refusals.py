@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from tokprune.adapters.embedmerge.family import EmbedFamily
-from tokprune.adapters.outercall import refuse_precomputed
-from tokprune.adapters.refusals import refuse_after
+from tokprune.adapters.outercall import Options, refuse_precomputed
+from tokprune.adapters.refusals import refuse_after, refuse_finished_mask, refuse_pieces
 from tokprune.adapters.upstream import CACHE_IN_WORDS, cache_in
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -40,12 +38,8 @@ def refuse_call(family: EmbedFamily, cut: Cut, arguments: Mapping[str, Any], mod
             f"images came with tokens in it already in {CACHE_IN_WORDS}, so the prompt is not whole; "
             "pass the whole prompt without the cache, or call handle.remove() first"
         )
-    mask = arguments.get("attention_mask")
-    if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
-        raise UnsupportedCallError(
-            "expected attention_mask [row sequence], one number for each token; a mask that is made for attention "
-            "already cannot be shortened"
-        )
+    refuse_finished_mask(arguments)
+    refuse_pieces(Options(arguments, model))
     for name in ("cache_position", "cu_seq_lens_q"):
         if arguments.get(name) is not None:
             raise UnsupportedCallError(
