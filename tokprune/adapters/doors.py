@@ -16,6 +16,9 @@ from tokprune.adapters.refusals import refuse_vmap
 from tokprune.errors import UnsupportedCallError
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class Door:
     """Notes calls of a module, and of some of its methods, for the cut that `owner` is.
 
