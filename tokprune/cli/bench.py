@@ -36,6 +36,7 @@ from tokprune.errors import AdapterError, InvalidValueError
 
 if TYPE_CHECKING:
     from tokprune import Policy
+    from tokprune.after import After
     from tokprune.bench.row import Row
 
 
@@ -125,7 +126,7 @@ def bench(
     elif typed:
         contestants = [Contestant(*with_defaults(label, policies, loaded)) for label, policies in typed.items()]
     elif not scorer:
-        contestants = grid.contestants({spec: spec for spec in _default_scorers(loaded, target)})
+        contestants = grid.contestants({spec: spec for spec in _default_scorers(loaded, target, places)})
     prompt = template_for(loaded, processor, parse_template(template))
     longest = max_new_tokens or longest_answer(loaded)
     examination = Examination(processor, samples, prompt, longest, batch_size, seed)
@@ -175,15 +176,18 @@ def _typed(texts: Sequence[str]) -> dict[str, tuple[Policy, ...]]:
     return {label: policies for label, policies in map(parse_policies, texts) if policies}
 
 
-def _default_scorers(model: Any, target: str | None) -> list[str]:
-    """All that fit. `random` is one draw of positions, good or bad luck, so it comes with three seeds."""
-    from tokprune.fit import adapter_for, choose_target, fitting_scorers
+def _default_scorers(model: Any, target: str | None, places: Sequence[After]) -> list[str]:
+    """All that fit, at each of the places. `random` is one draw, good or bad luck, so it comes with three seeds."""
+    from tokprune.fit import adapter_for, choose_target, fitting_scorers, offered_signals
 
     adapter = adapter_for(model)
     chosen = choose_target(model, adapter, target)
+    offers = [offered_signals(model, adapter, chosen, after) for after in places] or [adapter.offers(model)[chosen]]
+    fitting = [fitting_scorers(chosen, offered) for offered in offers]
     return [
         spec
-        for name in fitting_scorers(chosen, adapter.offers(model)[chosen])
+        for name in fitting[0]
+        if all(name in each for each in fitting)
         for spec in ([name, f"{name}:seed=1", f"{name}:seed=2"] if name == "random" else [name])
     ]
 
