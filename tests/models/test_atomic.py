@@ -18,6 +18,13 @@ FILES = str(Path(tokprune.__file__).parent)
 ERRORS = (KeyboardInterrupt, RuntimeError)
 
 
+@pytest.fixture(autouse=True)
+def gradients_afterwards():
+    """An error that is injected where a `with torch.no_grad()` ends leaves gradients off, for other tests too."""
+    yield
+    torch.set_grad_enabled(True)
+
+
 class At:
     """Raises `error` in front of line number `at` of those of tokprune that run, and notes which run."""
 
