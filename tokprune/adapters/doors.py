@@ -15,7 +15,6 @@ from tokprune.adapters.modules import MethodShim
 from tokprune.adapters.refusals import refuse_vmap
 from tokprune.errors import UnsupportedCallError
 
-
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 

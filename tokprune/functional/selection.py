@@ -31,7 +31,7 @@ def top_k(scores: Tensor, keep: Keep) -> Tensor:
     count = keep_count(keep, scores.shape[1])
     # torch.topk leaves the order of equals open; a stable descending sort does not.
     best = scores.detach().sort(dim=-1, descending=True, stable=True).indices[:, :count]
-    return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, best, True)
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, best, torch.ones_like(best, dtype=torch.bool))
 
 
 def kept_index(kept: Tensor, count: int) -> Tensor:

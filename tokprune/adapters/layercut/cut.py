@@ -190,7 +190,7 @@ class LayerCut(Attached):
         kept, sizes = first, None
         if call.alive is not None:
             alive = call.alive.to(first.device)
-            kept = torch.zeros_like(first).scatter(1, alive, True)
+            kept = torch.zeros_like(first).scatter(1, alive, torch.ones_like(alive, dtype=torch.bool))
             if call.sizes is not None:
                 sizes = torch.zeros_like(first, dtype=torch.float32).scatter(1, alive, call.sizes.to(first.device))
         return Observed(kept, first.shape[1] + self.family.protected, length, sizes, tuple(call.choices))
