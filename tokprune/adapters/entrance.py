@@ -39,8 +39,11 @@ class Entrance:
         self.owner, self.module, self.begin, self.end, self.first = owner, module, begin, end, first
 
     def install(self, undo: list[Any]) -> None:
-        """Register the hooks and append their handles to `undo`."""
-        undo.append(self.module.register_forward_pre_hook(Hook(self._on_way_in), with_kwargs=True, prepend=True))
+        """Register the hooks and append their handles to `undo`.
+
+        On the way in, hooks that were there before come first, such as that of fully_shard, which brings the weights.
+        """
+        undo.append(self.module.register_forward_pre_hook(Hook(self._on_way_in), with_kwargs=True))
         undo.append(self.module.register_forward_hook(Hook(self._on_way_out), always_call=True, prepend=self.first))
 
     def _on_way_in(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

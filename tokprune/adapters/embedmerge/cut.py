@@ -41,6 +41,7 @@ from tokprune.adapters.upstream import (
     mixes_up_images,
     since,
 )
+from tokprune.adapters.weights import weights_at_hand
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 
@@ -170,7 +171,9 @@ class EmbedMergeCut(Attached):
         """Compute the features of a call, hold the election, and return the arguments of the shorter prompt."""
         given = {name: arguments[name] for name in self.family.arguments if arguments.get(name) is not None}
         base: Any = self.base
-        output = base.get_image_features(**given, return_dict=True)
+        # The base is called later, and in a generation the whole model too.
+        with weights_at_hand(self.base, *([self.model] if call.generating else [])):
+            output = base.get_image_features(**given, return_dict=True)
         call.features = Features.of(output, self.family.tokens_per_image)
         arguments, observed = self.prompt.shorten(call, arguments)
         self.done(observed)
