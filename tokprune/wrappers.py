@@ -71,7 +71,8 @@ def _callers(model: nn.Module) -> Iterator[nn.Module]:
     while frame is not None and frame.f_code.co_name not in FEATURE_METHODS:
         frame = frame.f_back  # type: ignore[assignment]
     while frame is not None:
-        owner = frame.f_locals.get("self")
+        # Asked for no more than that: a frame keeps the values of all its variables once they were asked for.
+        owner = frame.f_locals.get("self") if "self" in frame.f_code.co_varnames[:1] else None
         if isinstance(owner, nn.Module) and owner is not model:
             yield owner
         frame = frame.f_back  # type: ignore[assignment]
