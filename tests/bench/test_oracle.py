@@ -74,11 +74,11 @@ def test_the_oracle_knows_beams(model, way):
 
 
 def test_what_the_oracle_is_handed_decides_what_it_says(model):
-    inputs = random_inputs(model, 3)
+    inputs = random_inputs(model, 12)  # enough for one of them to answer otherwise
     answer, gift = pruned_and_gift(model, inputs, WAYS["both"])
     (cut,) = gift.cuts
     others = (inputs["input_ids"] == model.config.image_token_id).sum(1)[0] - 3 + torch.arange(3)
-    wrong_rows = torch.cat([others.expand(3, -1), gift.rows[:, 3:]], dim=1)
+    wrong_rows = torch.cat([others.expand(12, -1), gift.rows[:, 3:]], dim=1)
     wrong_cut = EncoderCut(cut.after, torch.cat([cut.rows[:, :1], 65 - cut.rows[:, 1:].flip(1)], dim=1))
     late_cut = EncoderCut(cut.after + 1, cut.rows)
     for wrong in (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,18 @@ class Cost:
         return Cost(beams * self.flops, self.weights, beams * self.cache)
 
 
+def counter() -> FlopCounterMode:
+    """torch's own counter, which also counts sdpa on a CPU: that of torch 2.14 silently leaves it out."""
+    return FlopCounterMode(display=False, custom_mapping={_SDPA_ON_CPU: _sdpa})
+
+
+_SDPA_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def _sdpa(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
 @torch.no_grad()
 def meter(call: Callable[[], object], module: nn.Module) -> Cost:
     """What `call` costs, which runs `module` or parts of it. The cache is the caller's to add.
@@ -47,9 +59,9 @@ def meter(call: Callable[[], object], module: nn.Module) -> Cost:
     Attention has to be eager: then the counter sees every matrix product in it. A causal mask spares nothing in this
     count, as in torch's count of sdpa.
     """
-    with FlopCounterMode(display=False) as counter, _weights_of_what_runs(module) as read:
+    with counter() as counted, _weights_of_what_runs(module) as read:
         call()
-    return Cost(int(counter.get_total_flops()), sum(read.values()))
+    return Cost(int(counted.get_total_flops()), sum(read.values()))
 
 
 def deep(run: Callable[[], Cost], stack: nn.ModuleList) -> Cost:

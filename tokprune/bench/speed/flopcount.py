@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from tokprune.bench.flops import counter
 from tokprune.bench.speed.stages import watch_stages
 
 
@@ -18,8 +18,8 @@ def count_flops(model: Any, call: Callable[[], object]) -> dict[str, int]:
     Counted are matrix products, convolutions and attention (sdpa included, as if nothing were masked). Not counted:
     element-wise operations, sorting, and what a Triton kernel does.
     """
-    with _frozen(model), FlopCounterMode(display=False) as counter:
-        passage = watch_stages(model, call, counter.get_total_flops)
+    with _frozen(model), counter() as counted:
+        passage = watch_stages(model, call, counted.get_total_flops)
     return passage.stages(lambda begin, end: int(end - begin))
 
 
