@@ -27,7 +27,7 @@ def test_an_error_is_ours_and_an_ordinary_one(name, ordinary):
 
 def test_every_error_is_on_the_list_and_documented():
     ours = {name: value for name, value in vars(errors).items() if inspect.isclass(value)}
-    assert set(ours) == {*ERRORS, "TokpruneError", "PluginWarning"}
+    assert set(ours) == {*ERRORS, "TokpruneError", "PluginWarning", "UnprunedWarning"}
     assert all(inspect.getdoc(value) for value in ours.values())
 
 

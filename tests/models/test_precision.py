@@ -35,7 +35,7 @@ def test_a_model_loaded_in_any_precision_is_pruned_bitwise_as_by_hand(loaded, in
     expected = oracle_logits(loaded, inputs, fed)
     assert fed["inputs_embeds"].dtype == expected.dtype == DTYPES[dtype]
     before = logits(loaded, inputs)
-    with tokprune.apply(loaded, keep=3) as handle:
+    with tokprune.apply(loaded, scorer="catp-vote", keep=3) as handle:
         assert torch.equal(logits(loaded, inputs), expected)
         for mode in ("greedy", "beams", "sampling"):
             output = answer(loaded, inputs, generate(loaded, inputs, **MODES[mode]))

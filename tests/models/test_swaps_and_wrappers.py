@@ -67,8 +67,8 @@ def test_a_language_model_swapped_after_apply_is_noticed(fresh, inputs):
     original = fresh.language_model
     handle = tokprune.apply(fresh, keep=3)
     fresh.language_model = copy.deepcopy(original).requires_grad_(False)
-    for hooks in ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"):
-        getattr(fresh.language_model, hooks).clear()
+    for hooks in ("pre_hooks", "pre_hooks_with_kwargs", "hooks", "hooks_with_kwargs", "hooks_always_called"):
+        getattr(fresh.language_model, f"_forward_{hooks}").clear()
     with pytest.raises(AdapterError, match=r"language_model.* replaced"):
         logits(fresh, inputs)
     handle.remove()

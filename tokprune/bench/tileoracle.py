@@ -18,7 +18,8 @@ class Handing(nn.Module):
 
     Args:
         encoder: Mllama's.
-        rows: Which tokens of each tile, [CLS] included, int `[tile row]`.
+        rows: Which tokens of each tile, [CLS] included, int `[tile row]`. `generate` repeats samples for beams, and
+            their rows with them.
     """
 
     def __init__(self, encoder: nn.Module, rows: Tensor) -> None:
@@ -31,8 +32,11 @@ class Handing(nn.Module):
         """The encoder's output with fewer tokens `[sample image tile row dim]`."""
         output = self.encoder(**inputs)
         hidden = output.last_hidden_state
-        output.last_hidden_state = take_rows(hidden.flatten(0, 2), self.rows).view(
-            *hidden.shape[:3], self.num_patches, -1
+        samples, images, tiles = hidden.shape[:3]
+        rows = self.rows.view(-1, images * tiles, self.num_patches)
+        rows = rows.repeat_interleave(samples // len(rows), dim=0).flatten(0, 1)
+        output.last_hidden_state = take_rows(hidden.flatten(0, 2), rows).view(
+            samples, images, tiles, self.num_patches, -1
         )
         return output
 
