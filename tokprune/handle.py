@@ -100,6 +100,12 @@ class Handle:
         """
         if self._attachment is None or not self.active:
             raise TokpruneError("this handle was removed from its model; apply the policy again to check it")
+        underway = getattr(self._attachment, "underway", None)
+        if underway is not None and underway.running is not None:
+            raise TokpruneError(
+                f"handle.check was called by code that runs inside a call of the {type(self.model).__name__}, such as a "
+                "logits processor, and calls end as they began; check before or after that call"
+            )
         with torch.no_grad():
             self.model(**inputs)  # as the policy sits there now: attached anew, it would not miss a module put in since
         nothing = getattr(self._attachment, "nothing_to_prune", None)

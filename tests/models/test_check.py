@@ -108,6 +108,21 @@ def test_a_removed_handle_cannot_be_checked(model, whole):
         handle.check(whole)
 
 
+def test_a_check_inside_a_call_says_that_it_cannot_be_had_there(opt, inputs):
+    def processor(ids, scores):
+        with pytest.raises(TokpruneError, match="inside a call of the .*; check before or after"):
+            handle.check(inputs)
+        seen.append(handle.active)
+        return scores
+
+    seen = []
+    with tokprune.apply(opt, scorer="l2-norm", keep=3) as handle:
+        expected = opt.generate(**inputs, max_new_tokens=2)
+        assert torch.equal(opt.generate(**inputs, max_new_tokens=2, logits_processor=[processor]), expected)
+        handle.check(inputs)
+    assert seen == [True, True]
+
+
 def test_a_failed_check_leaves_the_policy_on_the_model(model, inputs):
     wrong = prompts("opt", images=(1, 2), pads=(0, 0))
     with tokprune.apply(model, keep=3) as handle:

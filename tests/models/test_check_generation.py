@@ -96,8 +96,25 @@ def test_a_later_step_that_goes_wrong_is_caught_by_the_proof_that_it_breaks(case
         assert handle.active
 
 
-def test_hidden_tokens_that_a_step_sees_again_are_noticed_in_front_of_a_language_model():
-    model, inputs = tiny_llava(), prompts([[16]], pixels(1))
+@pytest.mark.parametrize("name", ["gemma3", "mistral3", "qwen2-vl"])
+@pytest.mark.parametrize("lower", [torch.bfloat16, "autocast"], ids=str)
+def test_what_half_precision_rounds_is_blamed_on_nobody(name, lower):
+    family = BY_NAME[name]
+    model, inputs = family.build(), family.inputs()
+    if lower != "autocast":
+        model = model.to(lower)
+        inputs = {name: value.to(lower) if value.is_floating_point() else value for name, value in inputs.items()}
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=lower == "autocast"),
+        tokprune.apply(model, target=family.target, keep=0.5) as handle,
+    ):
+        handle.check(inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_hidden_tokens_that_a_step_sees_again_are_noticed_in_front_of_a_language_model(dtype):
+    model, inputs = tiny_llava().to(dtype), prompts([[16]], pixels(1))
+    inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
 
     def see_all(module, args, kwargs):
         if kwargs["inputs_embeds"].shape[1] == 1:

@@ -229,6 +229,21 @@ FIRST = {family.adapter: family for family in reversed(FAMILIES)}.values()
 VARIANTS = {(family.build, family.inputs): family for family in FAMILIES if family not in FIRST}.values()
 
 
+@pytest.mark.parametrize(
+    ("family", "batch"),
+    [
+        pytest.param(family, batch, marks=[] if family in ONE_OF_EACH_KIND else [pytest.mark.slow])
+        for family in FAMILIES
+        for batch in family.several
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:handle.check did not prove", "ignore:pixel_values_videos came")
+def test_the_check_blames_no_other_batch(family, model, batch):
+    with applied(model, family, keep=0.5) as handle:
+        assert handle.check(family.several[batch]()) is handle.report
+
+
 @pytest.mark.slow  # an example of each adapter is checked in tests/testing
 @pytest.mark.parametrize("family", VARIANTS, ids=str)
 def test_the_adapter_keeps_the_laws(family, model):

@@ -93,6 +93,27 @@ def test_a_call_goes_on_unpruned_when_a_handle_comes(seam):
             assert torch.equal(paused.result, plain), (way, stop)
 
 
+@pytest.mark.parametrize("seam", SEAMS)
+def test_a_call_goes_on_with_its_policy_when_another_takes_its_place(seam):
+    model, inputs = built(SEAMS[seam][0])
+    other = {**options_of(seam), "keep": 1}
+    for way in ways(model):
+        with tokprune.apply(model, **options_of(seam)):
+            pruned = way(model, inputs)
+            stops = places(partial(way, model, inputs))[1::2]
+        with tokprune.apply(model, **other):
+            expected = way(model, inputs)
+        for stop in stops:
+            handle = tokprune.apply(model, **options_of(seam))
+            with Paused(partial(way, model, inputs), stop) as paused:
+                handle.remove()
+                handle = tokprune.apply(model, **other)
+                assert torch.equal(way(model, inputs), expected), (way, stop)
+            assert torch.equal(paused.result, pruned), (way, stop)
+            assert torch.equal(way(model, inputs), expected), (way, stop)
+            handle.remove()
+
+
 @pytest.mark.parametrize("seam", ["inside", "layer", "decoder"])
 def test_a_call_that_removes_the_handle_itself_ends_pruned(seam):
     model, inputs = built(SEAMS[seam][0])

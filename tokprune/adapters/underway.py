@@ -69,7 +69,9 @@ class Underway:
     def admits(self) -> bool:
         """Whether what happens in this context is to be pruned."""
         call = _RUNNING.get(self)
-        return self.is_open if call is None or call.ended else call.pruned
+        if call is None or call.ended:  # a part that runs by itself, or in a call that began before the cut was there
+            return self.is_open and not self._began_before(None)
+        return call.pruned
 
     @property
     def running(self) -> Running | None:
@@ -107,9 +109,9 @@ class Underway:
         return not self.is_open and not self._pruned
 
     def _began_before(self, module: object) -> bool:
-        """Whether the call that comes to `module` is part of one that began before the cut was there."""
+        """Whether the call that comes to `module` (None: a part) is part of one that began before the cut was there."""
         thread = threading.get_ident()
-        if thread not in self._before or not isinstance(module, nn.Module):
+        if thread not in self._before or not isinstance(module, nn.Module | None):
             return False
         if _runs(thread, self.model, _GENERATES if module is self.model else _OUTER):
             return True
@@ -125,16 +127,21 @@ class Underway:
 
 _RUNNING: PerOwner[Running] = PerOwner("tokprune_running")
 _CALLED, _GENERATES = ("_call_impl",), ("generate",)
-_OUTER, _BEGUN = (*_CALLED, *_GENERATES), (*_CALLED, "around")
+_BEGUN = (*_CALLED, "around")
 """Names of functions of torch, transformers and `Door` whose `self` is what is called."""
+_OUTER = (*_CALLED, *_GENERATES, "around of")
+"""The same, and that of another policy's `Door` to a method of it: what it computes may come before the method runs."""
 
 
 def _runs(thread: int, module: object, names: tuple[str, ...]) -> bool:
     """Whether one of these methods of `module` is on the stack of a thread."""
-    return any(
-        frame.f_code.co_name in names and frame.f_locals.get("self") is module
-        for frame in _stack(sys._current_frames().get(thread))
-    )
+    for frame in _stack(sys._current_frames().get(thread)):
+        name = frame.f_code.co_name
+        if name in names and frame.f_locals.get("self") is module:
+            return True
+        if f"{name} of" in names and getattr(frame.f_locals.get("self"), "module", None) is module:
+            return True
+    return False
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:

@@ -50,7 +50,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     chosen: list[Tensor] = []
     entered: set[int] = set()
     attachment = adapter.attach(model, replace(cut, choose=noting(cut, chosen)), seen.append, owner)
-    spy = _Spy(seen, entered, attachment.reader)
+    spy = _Spy(seen, entered, attachment.reader, getattr(attachment, "joins_images", False))
     with ExitStack() as stack:
         stack.callback(attachment.remove)
         for module in attachment.reader.modules():
@@ -72,12 +72,13 @@ class _Spy:
 
     Sequences are known by the names that transformers gives them. A reader that gets none under such a name is
     believed to read its first argument. A reader inside of which the cut happens is known by what it gives. A list of
-    modules is as many readers.
+    modules is as many readers. Where the tokens of all images of a row are `joined` in one sequence, the length noted is
+    that of one image's, as it is reported.
     """
 
-    def __init__(self, seen: list[Observed], lengths: set[int], reader: nn.Module) -> None:
+    def __init__(self, seen: list[Observed], lengths: set[int], reader: nn.Module, joined: bool) -> None:
         self.seen, self.lengths, self.reader, self.heads = seen, lengths, reader, _heads(reader)
-        self.around = False
+        self.around, self.joined = False, joined
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module is self.reader:
@@ -87,7 +88,11 @@ class _Spy:
         sequences = [kwargs.get(name) for name in SEQUENCES]
         if any(module is each for each in self.heads) and not any(isinstance(s, Tensor) for s in sequences):
             sequences = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 3]
-        self.lengths.update(s.shape[1] for s in sequences if isinstance(s, Tensor))
+        self.lengths.update(self._length(s) for s in sequences if isinstance(s, Tensor))
+
+    def _length(self, sequence: Tensor) -> int:
+        images = len(self.seen[0].kept) // len(sequence) if self.joined else 1
+        return sequence.shape[1] // max(images, 1)
 
     def leaving(self, module: nn.Module, args: Any, output: Any) -> None:
         """Note the length of what leaves the reader, if the cut happened inside of it and nothing else was seen."""

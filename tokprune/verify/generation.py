@@ -115,7 +115,7 @@ class GenerationProof:
             return _not_proved(f"with this policy the model does not generate without a cache ({_short(error)})")
         noise = max(difference for _, difference in _differences(plain, whole))
         for step, difference in _differences(cached, found):
-            if difference > max(10 * noise, _rounding(cached)):
+            if difference > max(10 * noise, _rounding(self.model, cached)):
                 raise TokpruneError(
                     f"pruned generation with a cache is not that without one: the logits of new token {step + 1} "
                     f"differ by up to {difference:.3g} (without pruning by {noise:.3g}). A step sees other tokens than "
@@ -193,11 +193,16 @@ def _differences(one: Written, other: Written) -> list[tuple[int, float]]:
     return found
 
 
-def _rounding(written: Written) -> float:
-    """How far logits may be from each other by rounding alone."""
+def _rounding(model: nn.Module, written: Written) -> float:
+    """How far logits may be from each other by rounding alone: `generate` gives them in float32, whatever made them."""
     logits = torch.stack(list(written.logits))
-    finite = logits[logits.isfinite()]
-    return 64 * torch.finfo(logits.dtype).eps * float(finite.float().abs().max())
+    kind = logits.device.type
+    used = {weight.dtype for weight in model.parameters()}
+    if torch.is_autocast_enabled(kind):
+        used.add(torch.get_autocast_dtype(kind))
+    half = [torch.finfo(dtype).eps for dtype in (torch.bfloat16, torch.float16) if dtype in used]
+    unit = 16 * max(half) if half else 64 * torch.finfo(logits.dtype).eps
+    return unit * float(logits[logits.isfinite()].float().abs().max())
 
 
 def _not_proved(reason: str) -> None:

@@ -53,6 +53,11 @@ class EncoderOutputCut(Attached):
         """The layers of the cache that hold the shorter sequence; None where there are none."""
         return cached_layers(self.family, [module_at(self.model, each.module) for each in self.family.crossings])
 
+    @property
+    def joins_images(self) -> bool:
+        """Whether the decoder reads the tokens of all images of a row as one sequence, and the report is of one image."""
+        return self.family.images is not None
+
     def _relies(self) -> list[Relied]:
         return [
             takes(self.model, "forward", *self.family.given),
