@@ -103,8 +103,8 @@ class Handle:
         underway = getattr(self._attachment, "underway", None)
         if underway is not None and underway.running is not None:
             raise TokpruneError(
-                f"handle.check was called by code that runs inside a call of the {type(self.model).__name__}, such as a "
-                "logits processor, and calls end as they began; check before or after that call"
+                f"handle.check was called by code that runs inside a call of the {type(self.model).__name__}, such as "
+                "a logits processor, and calls end as they began; check before or after that call"
             )
         with torch.no_grad():
             self.model(**inputs)  # as the policy sits there now: attached anew, it would not miss a module put in since

@@ -110,7 +110,7 @@ def test_a_removed_handle_cannot_be_checked(model, whole):
 
 def test_a_check_inside_a_call_says_that_it_cannot_be_had_there(opt, inputs):
     def processor(ids, scores):
-        with pytest.raises(TokpruneError, match="inside a call of the .*; check before or after"):
+        with pytest.raises(TokpruneError, match=r"inside a call of the .*; check before or after"):
             handle.check(inputs)
         seen.append(handle.active)
         return scores

@@ -72,11 +72,11 @@ class _Spy:
 
     Sequences are known by the names that transformers gives them. A reader that gets none under such a name is
     believed to read its first argument. A reader inside of which the cut happens is known by what it gives. A list of
-    modules is as many readers. Where the tokens of all images of a row are `joined` in one sequence, the length noted is
-    that of one image's, as it is reported.
+    modules is as many readers. Where the tokens of all images of a row are `joined` in one sequence, the length is that
+    of one image, as it is reported.
     """
 
-    def __init__(self, seen: list[Observed], lengths: set[int], reader: nn.Module, joined: bool) -> None:
+    def __init__(self, seen: list[Observed], lengths: set[int], reader: nn.Module, joined: bool = False) -> None:
         self.seen, self.lengths, self.reader, self.heads = seen, lengths, reader, _heads(reader)
         self.around, self.joined = False, joined
 

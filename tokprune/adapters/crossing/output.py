@@ -55,7 +55,7 @@ class EncoderOutputCut(Attached):
 
     @property
     def joins_images(self) -> bool:
-        """Whether the decoder reads the tokens of all images of a row as one sequence, and the report is of one image."""
+        """Whether the decoder reads all images of a row as one sequence, while the report is about one image."""
         return self.family.images is not None
 
     def _relies(self) -> list[Relied]:
