@@ -11,7 +11,7 @@ from tokprune.errors import BackendError, InvalidValueError
 from tokprune.functional import attention_probabilities, borda_scores, exact_sum
 from tokprune.kernels import Backend, attention_points, attention_total, check_backend
 from tokprune.kernels.backends import note_backend
-from tokprune.shapes import check_dims, check_same
+from tokprune.shapes import check_attention, check_dims, check_same
 
 
 class Votes:
@@ -174,13 +174,7 @@ class AttentionVotes(Votes):
         protected: int = 0,
         voters: tuple[int, int] | None = None,
     ) -> None:
-        check_dims("AttentionVotes", "query", query, "batch head query dim")
-        check_dims("AttentionVotes", "key", key, "batch head key dim")
-        if query.shape[3] != key.shape[3] or len({query.shape[0], key.shape[0]} - {1}) > 1:
-            raise InvalidValueError(
-                "AttentionVotes: query and key must have the same dim, and the same batch or a batch of 1; got "
-                f"{tuple(query.shape)} and {tuple(key.shape)}"
-            )
+        check_attention("AttentionVotes", query, key)
         self.query, self.key, self.scale, self.mask, self.candidates = query, key, scale, mask, candidates
         self._protected = protected
         tokens, others = (query, key) if candidates == "query" else (key, query)

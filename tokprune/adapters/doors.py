@@ -12,7 +12,7 @@ from tokprune.adapters.calls import leave_call
 from tokprune.adapters.direct import DirectCalls
 from tokprune.adapters.hooks import EveryCallHook
 from tokprune.adapters.modules import MethodShim
-from tokprune.adapters.refusals import refuse_vmap
+from tokprune.adapters.refusals import refuse_symbols, refuse_vmap
 from tokprune.errors import UnsupportedCallError
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -52,11 +52,12 @@ class Door:
             )
         if self.owner.underway.enter(module):
             self.owner.begins(module.forward, args, kwargs)
-        self._check()
+        self._check(args, kwargs)
 
-    def _check(self) -> None:
+    def _check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.owner.underway.admits():
             refuse_vmap()
+            refuse_symbols((*args, *kwargs.values()))
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if output is None:  # it failed
@@ -75,7 +76,7 @@ class Door:
             self.owner.begins(original, args, kwargs)
         call = underway.running
         try:
-            self._check()
+            self._check(args, kwargs)
             output = original(*args, **kwargs)
         except BaseException:
             leave_call(self.owner)

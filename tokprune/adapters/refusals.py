@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.upstream import CACHE_IN_WORDS, GROWING, grows_freely, recomputes_hooks
@@ -63,6 +64,16 @@ def refuse_vmap() -> None:
         raise UnsupportedCallError(
             "torch.func.vmap (jacrev, jacfwd and hessian use it) makes one call for many inputs, and which tokens each "
             "of them keeps cannot be read in it; call the model once for each, or call handle.remove() first"
+        )
+
+
+def refuse_symbols(values: Iterable[Any]) -> None:
+    """Raise `UnsupportedCallError` where `torch.fx.symbolic_trace` passes symbols in place of tensors."""
+    if any(isinstance(value, Proxy) for value in values):
+        raise UnsupportedCallError(
+            "torch.fx.symbolic_trace of a pruned model: expected tensors, got symbols (torch.fx.Proxy), and hooks "
+            "choose tokens by numbers that a symbol does not have; call handle.remove() first (or trace before "
+            "tokprune.apply), or record the pruned model with torch.jit.trace"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError
-from tokprune.shapes import check_dims, check_same
+from tokprune.shapes import check_attention, check_same
 
 EVERY = slice(None)
 
@@ -49,13 +49,7 @@ class AttentionInput:
         protected: int,
     ) -> Self:
         """The input, or `InvalidValueError`."""
-        check_dims(where, "query", query, "batch head query dim")
-        check_dims(where, "key", key, "batch head key dim")
-        if query.shape[3] != key.shape[3] or len({query.shape[0], key.shape[0]} - {1}) > 1:
-            raise InvalidValueError(
-                f"{where}: query and key must have the same dim, and the same batch or a batch of 1; got "
-                f"{tuple(query.shape)} and {tuple(key.shape)}"
-            )
+        check_attention(where, query, key)
         for side, tensor in (("queries", query), ("keys", key)):
             if tensor.numel() == 0:
                 raise InvalidValueError(f"{where}: there are no {side}, got shape {tuple(tensor.shape)}")

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 
 from tokprune.errors import InvalidValueError, brief
+from tokprune.functional.chunks import is_traced
 from tokprune.scorers.ballots import single_ballot
 from tokprune.signal import Signal
 from tokprune.votes import Votes
@@ -46,4 +47,6 @@ class Random:
         """Yield one ballot per image."""
         batch, count = signal.shape
         draw = torch.rand(count, generator=torch.Generator().manual_seed(self.seed))
+        if is_traced():  # it would record that numbers are drawn, without the seed
+            draw = torch.tensor(draw.tolist())
         yield single_ballot(draw.to(signal.tokens.device).expand(batch, count))

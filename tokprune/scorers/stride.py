@@ -33,6 +33,7 @@ class Stride:
     def __call__(self, signal: Signal) -> Iterator[Votes]:
         """Yield one ballot per image."""
         batch, count = signal.shape
+        count = int(count)  # a tensor while torch.jit.trace records
         bits = max(1, (count - 1).bit_length())
         turns = [int(f"{index:0{bits}b}"[::-1], 2) for index in range(count)]
         yield single_ballot(count - torch.tensor(turns, device=signal.tokens.device).float().expand(batch, count))

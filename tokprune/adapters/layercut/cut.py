@@ -27,6 +27,7 @@ from tokprune.adapters.sources import AttentionSource
 from tokprune.after import falling_counts, layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.functional import kept_index
+from tokprune.functional.chunks import is_traced
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import Signal
@@ -136,7 +137,9 @@ class LayerCut(Attached):
     def _shorten(self, call: Encoding, hidden: Tensor) -> Tensor:
         protected = self.family.protected
         tokens = hidden[:, protected:]
-        images, before = tokens.shape[:2]
+        images, before = tokens.shape[0], int(tokens.shape[1])  # a tensor while torch.jit.trace records
+        if is_traced():  # what is recorded is right for as many tokens only: it shall fail with others
+            tokens = tokens.reshape(images, before, tokens.shape[2])
         several = len(self.places) > 1
         if not call.step:
             call.counts = falling_counts(self.cut.keep or 1.0, before, len(self.places))
@@ -162,7 +165,9 @@ class LayerCut(Attached):
 
     def _signal(self, call: Encoding, tokens: Tensor) -> Signal:
         begin, end = (0, *self.places)[call.step], self.places[call.step]
-        counts = {votes.shape[2] for seen in call.votes.values() for votes in seen.values()} | {tokens.shape[1]}
+        counts = {int(votes.shape[2]) for seen in call.votes.values() for votes in seen.values()} | {
+            int(tokens.shape[1])
+        }
         if len(counts) > 1:
             raise UnsupportedCallError(
                 f"behind layer {end} there are {tokens.shape[1]} image tokens, but in the layers before they were "
