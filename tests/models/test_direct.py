@@ -6,6 +6,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_mod
 
 import tokprune
 from tokprune import UnsupportedCallError
+from tokprune.adapters import calls
 from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 from tokprune.testing.tiny_embed import pixels, tiny_llava
 from tokprune.testing.tiny_embed import prompts as image_prompts
@@ -110,3 +111,15 @@ def test_what_forward_calls_is_still_compiled():
     assert (found - plain).abs().max() > 0.1
     assert sum(graphs) > 100
     torch._dynamo.reset()
+
+
+def test_a_call_interrupted_just_before_forward_leaves_no_note(llava, inputs):
+    def interrupt(module, args):
+        raise KeyboardInterrupt
+
+    handle = tokprune.apply(llava, **KEEP)
+    with llava.register_forward_pre_hook(interrupt), pytest.raises(KeyboardInterrupt):
+        called(llava, inputs)
+    assert calls._CALLS.left()  # torch runs no hook after an interrupt
+    handle.remove()
+    assert not calls._CALLS.left()

@@ -40,6 +40,11 @@ class DirectCalls(MethodShim):
         undo.append(self)
         self.install()
 
+    def remove(self) -> None:
+        """Put back what was there, and drop the note of a call that was interrupted before `forward`."""
+        super().remove()
+        leave_call(self)
+
     def _note(self, module: nn.Module, args: Any) -> None:
         enter_call(self, Observation())
 
