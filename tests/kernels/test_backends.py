@@ -38,6 +38,21 @@ def test_without_triton_auto_counts_with_torch_and_triton_is_refused(count, monk
         choice._fused.cache_clear()
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit:DeprecationWarning")
+def test_a_trace_records_what_torch_counts_and_never_a_kernel(monkeypatch):
+    monkeypatch.setattr(choice, "_fused", lambda: pytest.fail("a kernel was looked for"))
+    monkeypatch.setattr(choice, "_worth_trying", lambda given: True)
+
+    def counted(query, key, backend):
+        return attention_points(query, key, 0.5, candidates="query", backend=backend)
+
+    query, key = layer()
+    traced = torch.jit.trace(lambda q, k: counted(q, k, "auto"), (query, key), check_trace=False)
+    assert torch.equal(traced(key, query), counted(key, query, "reference"))
+    with pytest.raises(BackendError, match=r"torch\.jit\.trace does not record what a Triton kernel does"):
+        torch.jit.trace(lambda q, k: counted(q, k, "triton"), (query, key))
+
+
 class Broken:
     """Triton as it is where no compiler is installed."""
 

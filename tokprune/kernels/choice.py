@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tokprune.errors import BackendError
+from tokprune.functional.chunks import is_traced
 from tokprune.kernels import reference
 from tokprune.kernels.backends import Backend, check_backend, note_backend
 from tokprune.kernels.inputs import AttentionInput
@@ -71,6 +72,8 @@ def _worth_trying(given: AttentionInput) -> bool:
 
 def _obstacle(what: str, given: AttentionInput) -> str | None:
     """Why Triton cannot count this, or None."""
+    if is_traced():
+        return "torch.jit.trace does not record what a Triton kernel does, and would keep this call's numbers"
     fused = _fused()
     if fused is None:
         return "triton is not installed"
