@@ -110,7 +110,7 @@ class Registry:
 
     def _check(self, where: str, entry: Entry) -> None:
         if not isinstance(entry.name, str) or not NAME.fullmatch(entry.name):
-            raise PluginError(f"{where}: {entry.name!r} is not a name; use lower-case words parted by hyphens")
+            raise PluginError(f"{where}: {entry.name!r} is not a name; use lower-case words with hyphens between them")
         if not isinstance(entry.cls, type):
             raise PluginError(f"{where}: {entry.kind} {entry.name!r} must be a class, got {entry.cls!r}")
         other = self._entries[entry.kind].get(entry.name)

@@ -24,7 +24,7 @@ class Report:
             the image encoder.
         length_after: length of the one that did.
         sizes: how many original tokens each target token stands for after merging `[image token]`, or None.
-        backend: which implementation counted the votes: "reference" (torch) or "triton"; both, parted by a comma, if
+        backend: which implementation counted the votes: "reference" (torch) or "triton"; "reference, triton" if
             some votes were counted by one and some by the other.
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 from tokprune.errors import InvalidValueError, brief
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""What a component may be called: lower-case words parted by hyphens."""
+"""What a component may be called: lower-case words with hyphens between them."""
 
 _NEEDS_QUOTES = re.compile(r"[,=\[\](){}'\"\\]|^\s|\s$")
 

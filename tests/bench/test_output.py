@@ -71,7 +71,7 @@ def test_a_place_without_permission_is_found_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("folder", "it is there and no file"), ("picture.xyz", "'.xyz' is no format of pictures .* png,"), ("a.png", "")],
+    [("folder", "expected a file"), ("picture.xyz", "'.xyz' is no format of pictures .* png,"), ("a.png", "")],
 )
 def test_a_picture_needs_a_file_and_a_format(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
@@ -111,5 +111,5 @@ def test_a_disk_that_fills_up_keeps_what_was_written(tmp_path, monkeypatch):
 
 def test_rows_that_are_no_file_are_refused(tmp_path):
     os.mkfifo(tmp_path / "rows.jsonl")
-    with pytest.raises(InvalidValueError, match="is there and no file"):
+    with pytest.raises(InvalidValueError, match="is not a file"):
         RowStore(tmp_path / "rows.jsonl", Row, CERTIFICATE)

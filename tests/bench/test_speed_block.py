@@ -106,7 +106,7 @@ def test_an_oracle_that_is_handed_the_wrong_rows_is_refused(opt, monkeypatch):
 
 
 def test_what_cannot_be_measured_is_refused_before_it_is(opt):
-    with pytest.raises(AdapterError, match="expected a model with vision_model, qformer"):
+    with pytest.raises(AdapterError, match="are not known; measured are BLIP-2"):
         measure_block(torch.nn.Linear(1, 1), {}, [], SETTINGS, FakeClock(opt))
     with pytest.raises(AdapterError, match="cannot cut target 'nothing'"):
         measure_block(opt, random_inputs(opt, 1), [Policy("l2-norm", target="nothing")], SETTINGS, FakeClock(opt))

@@ -53,5 +53,5 @@ def test_options_that_say_the_same_are_refused_by_name():
     given = {"--all": True, "--one": None, "--other": ["x"]}
     refuse_together("do", given, "--all", ["--one"], "says it")
     refuse_together("do", {**given, "--all": False}, "--all", ["--other"], "says it")
-    with pytest.raises(InvalidValueError, match=r"^do: --all says it; leave --other away$"):
+    with pytest.raises(InvalidValueError, match=r"^do: --all says it; omit --other$"):
         refuse_together("do", given, "--all", ["--one", "--other"], "says it")

@@ -77,6 +77,13 @@ def test_a_question_that_is_not_asked_is_said(tokprune, tmp_path, questions, fam
     assert note in tokprune("answer", folder, *picture, *options, "--prompt", "what?").stderr
 
 
+def test_speed_of_a_mllama_whose_pictures_have_other_tiles_than_two_by_two(tokprune, tmp_path):
+    folder = saved.save(saved.mllama, tmp_path / "model")  # of one tile
+    result = tokprune("speed", folder, "--repeats", 1, "--warm-up", 0, "--max-new-tokens", 1, "--out", "run")
+    assert result.exit_code == 0, result.output
+    assert "image 4 of 16" in " ".join(result.stdout.split())
+
+
 def test_what_a_family_cannot_do_is_one_sentence(tokprune, tmp_path, questions):
     from tokprune.testing import tiny_encoders
 
@@ -85,6 +92,7 @@ def test_what_a_family_cannot_do_is_one_sentence(tokprune, tmp_path, questions):
     clip = tmp_path / "clip"
     tiny_encoders.tiny_clip().save_pretrained(clip)
     mute = tokprune("answer", clip, "--data", questions)
+    slow = tokprune("speed", folder, "--repeats", 1)
     folder = saved.save(saved.llava, tmp_path / "llava")
     sounds = saved.transcripts(tmp_path / "sounds")
     blind = tokprune("answer", folder, "--data", sounds)
@@ -94,15 +102,17 @@ def test_what_a_family_cannot_do_is_one_sentence(tokprune, tmp_path, questions):
     shallow = tokprune("bench", folder, "--data", questions, "--by-depth")
     for result, words in (
         (deaf, "takes sound, and this one has none; give --data a JSON Lines file with 'audio'"),
+        (deaf, "note: a WhisperForConditionalGeneration writes transcripts, so the questions are not asked"),
+        (slow, "speed: the parts of a WhisperForConditionalGeneration are not known; measured are BLIP-2"),
         (mute, "a CLIPModel writes no text, so there are no answers to compare"),
         (blind, "takes pictures, and this one has none"),
         (shallow, "--by-depth is for image tokens that leave inside the image encoder"),
         (quiet, "there is no question, and a LlavaForConditionalGeneration is asked one"),
     ):
         assert result.exit_code == 2
-        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1
-        assert words in errors[0]
+        lines = [line for line in result.stderr.splitlines() if line.startswith(("error: ", "note: "))]
+        assert sum(line.startswith("error: ") for line in lines) == 1
+        assert words in "\n".join(lines)
 
 
 def _measured(folder, questions):

@@ -30,12 +30,12 @@ def odd(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bench", "--out", "file"], "--out file: file is no folder"),
-        (["bench", "--out", "file/below"], "--out file/below: file is no folder"),
+        (["bench", "--out", "file"], "--out file: expected a folder, and file is a file"),
+        (["bench", "--out", "file/below"], "--out file/below: expected a folder, and file is a file"),
         (["bench", "--out", LONG], "File name too long"),
-        (["speed", "--out", "file"], "--out file: file is no folder"),
-        (["answer", "--out", "file/a.png"], "--out file: file is no folder"),
-        (["answer", "--out", "."], "--out .: it is there and no file"),
+        (["speed", "--out", "file"], "--out file: expected a folder, and file is a file"),
+        (["answer", "--out", "file/a.png"], "--out file: expected a folder, and file is a file"),
+        (["answer", "--out", "."], "--out .: expected a file"),
         (["answer", "--out", "a.xyz"], "is no format of pictures"),
         (["new", "scorer", "mine", "--out", "file"], "cannot make the folder"),
         (["new", "scorer", "mine", "--out", LONG], "cannot make the folder"),
@@ -77,7 +77,7 @@ def test_two_runs_do_not_share_a_folder(tokprune, checkpoint, tmp_path, command)
 def test_rows_in_a_pipe_are_refused(tokprune, checkpoint, odd):
     result = tokprune("bench", checkpoint, "--n", "1", "--scorer", "first", "--out", "pipes")
     assert result.exit_code == 2
-    assert "pipes/rows.jsonl is there and no file" in result.stderr
+    assert "pipes/rows.jsonl is not a file" in result.stderr
 
 
 def test_a_disk_that_fills_up_is_one_message(tokprune, checkpoint, monkeypatch):

@@ -72,7 +72,7 @@ def test_models_of_other_kinds_are_not_taken_for_these():
 X = timm_pictures()["x"]
 MASK = torch.ones(17, 17, dtype=torch.bool)
 CALLS = {
-    "a mask": (tiny_timm, lambda m: m(X, attn_mask=MASK), "attn_mask hides tokens .* leave it away"),
+    "a mask": (tiny_timm, lambda m: m(X, attn_mask=MASK), "attn_mask hides tokens .* omit it"),
     "a mask by place": (tiny_timm, lambda m: m.forward_features(X, MASK), "attn_mask hides tokens"),
     "causality": (tiny_timm, lambda m: m(X, is_causal=True), "is_causal hides tokens"),
     "pictures": (tiny_timm, lambda m: m.forward_intermediates(X), "as a picture .*'NCHW'.*'NLC'"),

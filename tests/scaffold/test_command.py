@@ -100,7 +100,7 @@ def test_a_kind_that_there_is_not(tokprune: Command, tmp_path: Path) -> None:
 def test_what_is_no_name(tokprune: Command, tmp_path: Path) -> None:
     result = tokprune("new", "scorer", "../Far")
     assert result.exit_code == 2
-    assert "'../Far' is not a name; use lower-case words parted by hyphens, such as my-scorer" in said(result)
+    assert "'../Far' is not a name; use lower-case words with hyphens between them, such as my-scorer" in said(result)
     assert not list(tmp_path.iterdir())
     assert not (tmp_path.parent / "tokprune-Far").exists()
 

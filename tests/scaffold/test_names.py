@@ -63,7 +63,7 @@ def test_names_that_mean_something_to_python_or_to_the_module(name: str, module:
     ["", "Far", "far_away", "far away", "-far", "far-", "far--away", "../far", "far.py", "tokprune-", "fär", "f\n"],
 )
 def test_what_is_no_name_is_refused(name: str) -> None:
-    with pytest.raises(InvalidValueError, match="lower-case words parted by hyphens, such as my-selector"):
+    with pytest.raises(InvalidValueError, match="lower-case words with hyphens between them, such as my-selector"):
         Names.of("selector", name)
 
 

@@ -152,3 +152,10 @@ def test_randomness_outside_changes_nothing() -> None:
     first = build_pool(3, seed=0)
     random.seed(2), np.random.seed(2), torch.manual_seed(2)
     assert torch.equal(first.pixels, build_pool(3, seed=0).pixels)
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(app, ["--out", str(tmp_path / "file" / "model"), "--smoke"])
+    assert result.exit_code == 2, result.output
+    assert "--out: cannot make a folder at" in " ".join(result.output.replace("│", " ").split())

@@ -39,7 +39,7 @@ _GROWS = (
 def refuse_after(where: str, place: str, cut: Cut, remedy: str = "") -> None:
     """Raise `AdapterError` if a policy says behind which layers to cut, at a seam that has only one place."""
     if cut.after is not None:
-        raise AdapterError(f"{where} is cut {place}, so after={cut.after!r} means nothing here; leave it away{remedy}")
+        raise AdapterError(f"{where} is cut {place}, so after={cut.after!r} means nothing here; omit it{remedy}")
 
 
 def refuse_what_needs_a_mask(where: str, cut: Cut, reader: str) -> None:
@@ -94,7 +94,7 @@ def refuse_pieces(options: Options) -> None:
     if found is not None:
         raise UnsupportedCallError(
             f"generate with {found} lets the prompt come in pieces, and tokens are chosen among those of a whole one; "
-            "leave it away, or call handle.remove() first"
+            "omit it, or call handle.remove() first"
         )
 
 

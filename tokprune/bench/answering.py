@@ -28,11 +28,12 @@ def prepare(model: nn.Module, processor: Any, samples: Sequence[Sample], templat
     """
     template = template_for(model, processor, template or None)
     listens = hears(model)
+    field = "audio" if listens else "image"
     for sample in samples:
         if (sample.sound if listens else sample.image) is None:
             raise InvalidValueError(
                 f"sample {sample.id}: a {type(model).__name__} takes {'sound' if listens else 'pictures'}, and this "
-                f"one has none; give --data a JSON Lines file with {'audio' if listens else 'image'!r} in each line"
+                f"one has none; give --data a JSON Lines file with {field!r} in each line, or tokprune answer --{field}"
             )
         if "{}" in template and not sample.question:
             raise InvalidValueError(

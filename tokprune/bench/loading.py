@@ -118,7 +118,7 @@ def _answering_class(config: Any, trust_remote_code: bool) -> Any:
         return AutoModelForImageTextToText
     if not hasattr(kind, "generate"):
         raise InvalidValueError(
-            f"a {kind.__name__} writes no text, so there are no answers to compare; `tokprune inspect` shows what can "
+            f"a {kind.__name__} writes no text, so there are no answers to compare; tokprune inspect shows what can "
             "be pruned in it"
         )
     return kind

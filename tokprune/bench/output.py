@@ -28,9 +28,7 @@ def check_folder(path: Path, option: str = "--out") -> None:
         while not _is_there(place):
             place = place.parent
     if not os.path.isdir(place):
-        raise InvalidValueError(
-            f"{option} {path}: {place} is no folder, so nothing can be made there; name another place"
-        )
+        raise InvalidValueError(f"{option} {path}: expected a folder, and {place} is a file; name another place")
     if not os.access(place, os.W_OK):
         raise InvalidValueError(f"{option} {path}: {place} cannot be written to; name another place")
 
@@ -54,7 +52,9 @@ def check_picture_place(path: Path) -> None:
 
     check_folder(path.parent)
     if os.path.exists(path) and not os.path.isfile(path):
-        raise InvalidValueError(f"--out {path}: it is there and no file; name a picture file, such as answer.png")
+        raise InvalidValueError(
+            f"--out {path}: expected a file, and this is none; name a picture file, such as answer.png"
+        )
     known = FigureCanvasAgg.filetypes
     if path.suffix and path.suffix.removeprefix(".").lower() not in known:
         raise InvalidValueError(

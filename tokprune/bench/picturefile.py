@@ -23,8 +23,9 @@ def open_picture(path: Path, where: str) -> Image.Image:
     Raises:
         InvalidValueError: There is no file, or it is no picture; the message begins with `where`.
     """
-    if not os.path.isfile(path):  # a folder, a pipe or a device is none; a path that is too long is no error here
-        raise InvalidValueError(f"{where}: no image at {path}")
+    if not os.path.isfile(path):  # a path that is too long for the system is no error here
+        found = ": it is a folder, a pipe or a device" if os.path.exists(path) else ""
+        raise InvalidValueError(f"{where}: no image at {path}{found}")
     try:
         with Image.open(path) as picture:
             return _eight_bits(ImageOps.exif_transpose(picture)).convert("RGB")

@@ -115,7 +115,7 @@ class PromptArithmetic:
         if self.kind not in _INSIDE:
             raise InvalidValueError(
                 f"arithmetic: image tokens of a {type(self._twin).__name__} leave in front of the language model only; "
-                f"leave `after` out, got {after!r}"
+                f"omit `after`, got {after!r}"
             )
         layers = layers_before(check_after(after), self.depth)
         if len(layers) > 1:

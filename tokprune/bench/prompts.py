@@ -75,7 +75,8 @@ def unasked(model: nn.Module, template: str, sample: Sample) -> str:
     """What to say about a question that a model is not asked; empty if it is, or if there is none."""
     if "{}" in template or not sample.question:
         return ""
-    return f"note: a {type(model).__name__} writes captions, so the questions are not asked"
+    text = "transcripts" if hears(model) else "captions"
+    return f"note: a {type(model).__name__} writes {text}, so the questions are not asked"
 
 
 def writes_captions(model: nn.Module) -> bool:

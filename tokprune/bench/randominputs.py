@@ -27,11 +27,12 @@ def random_inputs(model: Any, batch_size: int, prompt_tokens: int = 8, seed: int
 
     Raises:
         InvalidValueError: A number below 1, or a configuration without the placeholder.
+        AdapterError: A family that is not measured.
     """
     for name, number in (("batch size", batch_size), ("prompt tokens", prompt_tokens)):
         if number < 1:
             raise InvalidValueError(f"{name}: expected at least 1, got {number}")
-    config, first = model.config, next(model.parameters())
+    config, first, dtype = model.config, next(model.parameters()), next(parts_of(model).encoder.parameters()).dtype
     if getattr(config, "image_token_id", None) is None:
         raise InvalidValueError(
             f"random inputs: the configuration of this {type(model).__name__} does not say which placeholder the query "
@@ -42,7 +43,6 @@ def random_inputs(model: Any, batch_size: int, prompt_tokens: int = 8, seed: int
     words = _words(config.get_text_config(), config.image_token_id)
     prompt = words[torch.randint(len(words), (batch_size, prompt_tokens), generator=generator)]
     ids = torch.cat([torch.tensor(places).expand(batch_size, -1), prompt], dim=1)
-    dtype = next(parts_of(model).encoder.parameters()).dtype
     inputs = {"pixel_values": pictures.pop("pixel_values").to(dtype), "input_ids": ids} | pictures
     inputs["attention_mask"] = torch.ones_like(ids)
     if config.model_type == "instructblip":
@@ -77,10 +77,11 @@ def _patches(config: Any, batch_size: int, generator: torch.Generator) -> tuple[
 
 
 def _tiles(config: Any, batch_size: int, generator: torch.Generator) -> tuple[dict[str, Tensor], list[int]]:
-    """Pictures as Mllama's processor leaves them: two by two tiles, and one placeholder for all their tokens."""
+    """Pictures as Mllama's processor leaves them, in all tiles there can be, and one placeholder for them."""
     vision = config.vision_config
     tiles = (batch_size, 1, vision.max_num_tiles, 3, vision.image_size, vision.image_size)
-    shape = list(vision.supported_aspect_ratios).index([2, 2]) + 1
+    shapes = [tuple(shape) for shape in vision.supported_aspect_ratios]
+    shape = shapes.index(max(shapes, key=lambda sides: (sides[0] * sides[1], -abs(sides[0] - sides[1])))) + 1
     pictures = {
         "pixel_values": torch.randn(tiles, generator=generator),
         "aspect_ratio_ids": torch.full((batch_size, 1), shape),

@@ -30,7 +30,9 @@ def open_sound(path: Path, where: str) -> Sound:
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that are about other things
             rate, values = wavfile.read(path)
     except Exception as error:  # a broken file can fail in any way: struct.error, MemoryError
-        raise InvalidValueError(f"{where}: cannot read sound {path}: {error}. Expected a WAV file") from error
+        raise InvalidValueError(
+            f"{where}: cannot read sound {path}: {str(error).rstrip('.')}. Expected a WAV file"
+        ) from error
     if values.dtype == np.uint8:  # the one width that WAV stores without a sign
         values = (values.astype(np.int16) - 128) * 256
     if np.issubdtype(values.dtype, np.integer):

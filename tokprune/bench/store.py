@@ -82,7 +82,7 @@ class RowStore(Generic[R, C]):
         if not self.path.exists():
             return []
         if not self.path.is_file():
-            raise InvalidValueError(f"{self.path} is there and no file; name another folder (--out)")
+            raise InvalidValueError(f"{self.path} is not a file; name another folder (--out)")
         whole, newline, _torn = self.path.read_bytes().rpartition(b"\n")
         self._whole_bytes = len(whole) + len(newline)
         rows = [self._row(number, line) for number, line in enumerate(whole.split(b"\n"), start=1) if line.strip()]

@@ -119,7 +119,7 @@ def refuse_together(command: str, given: Mapping[str, object], whole: str, parts
     """
     for name in parts:
         if given.get(whole) and given.get(name):
-            raise InvalidValueError(f"{command}: {whole} {why}; leave {name} away")
+            raise InvalidValueError(f"{command}: {whole} {why}; omit {name}")
 
 
 POLICY_SAYS = "says all of that itself, as in 'received-attention target=image keep=1/4 after=1/3'"

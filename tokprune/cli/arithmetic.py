@@ -69,7 +69,8 @@ def call_text(gains: Gains) -> str:
     if isinstance(arithmetic, PromptArithmetic):
         inside = arithmetic.cuts(gains.after)
         where = f"after layer {inside[0]} of the language model's {arithmetic.depth}" if inside else ""
-        return f"{text} Image tokens leave {where or 'in front of the language model'}."
+        outside = "behind the image encoder" if arithmetic.kind == "mllama" else "in front of the language model"
+        return f"{text} Image tokens leave {where or outside}."
     if "image" not in gains.targets:
         return text
     layers = arithmetic.cuts(gains.after)

@@ -65,7 +65,7 @@ def _checks(names: Sequence[str]) -> list[Check]:
         if not entries:
             raise UnknownNameError(
                 f"no component and no distribution is called {name!r}; distributions: "
-                f"{', '.join(['tokprune', *distributions])}; `tokprune list` shows every component"
+                f"{', '.join(['tokprune', *distributions])}; tokprune list shows every component"
             )
         wanted = {(entry.kind, entry.name) for entry in entries}
         for distribution in dict.fromkeys(entry.distribution for entry in entries):

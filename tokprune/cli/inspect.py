@@ -192,7 +192,10 @@ def _shape(signal: Signal, name: str) -> str:
         layers = list(value)
         _, voters, tokens = layers[0].shape
         heads = layers[0].heads
-        return f"{len(layers)} layers x {heads} heads, {voters // heads} voters for {tokens} tokens"
+        return (
+            f"{_counted(len(layers), 'layer')} x {_counted(heads, 'head')}, "
+            f"{_counted(voters // heads, 'voter')} for {_counted(tokens, 'token')}"
+        )
     if name == "tokens":
         return f"{value.shape[1]} vectors of {value.shape[2]}"
     if name == "grid":
@@ -214,3 +217,7 @@ def _scorers(model: Any, offers: Mapping[str, tuple[str, ...]]) -> Table:
         verdicts = [f"does not fit: {', and '.join(m[name])}" if m[name] else "fits" for m in by_target]
         table.add_row(name, *verdicts)
     return table
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

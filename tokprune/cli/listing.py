@@ -38,7 +38,7 @@ def list_components(
         if entries:
             table.add_section()
     if not table.row_count:
-        raise UnknownNameError(f"nothing is called {pattern!r}; `tokprune list` shows every name")
+        raise UnknownNameError(f"nothing is called {pattern!r}; tokprune list shows every name")
     stdout().print(table)
 
 

@@ -10,7 +10,7 @@ import typer
 
 def new(
     kind: Annotated[str, typer.Argument(help="scorer, aggregator, selector, reduction or adapter.")],
-    name: Annotated[str, typer.Argument(help="What it is called: lower-case words parted by hyphens.")],
+    name: Annotated[str, typer.Argument(help="What it is called: lower-case words with hyphens between them.")],
     out: Annotated[Path, typer.Option(help="Where to put the new folder, which is called tokprune-NAME.")] = Path("."),
 ) -> None:
     """Write a distribution with one component, which installs, passes the conformance kit and is listed as it stands.
@@ -28,7 +28,7 @@ def new(
 
     if kind not in KINDS:
         close = difflib.get_close_matches(kind, KINDS, n=1)
-        nearest = f"; did you mean {close[0]!r}?" if close else ""
+        nearest = f"; did you mean {close[0]!r}?" if close else "."
         raise UnknownNameError(f"there is no kind {kind!r}{nearest} The kinds are {', '.join(KINDS)}")
     distribution = new_distribution(kind, name)
     check_free(distribution.names)

@@ -18,7 +18,9 @@ UNPRUNED = "none"
 """What is typed to measure the unpruned model alone."""
 
 _FIELD = re.compile(r"([a-z_]+)=(.*)", re.DOTALL)
-_HELP = "write words like 'catp-vote keep=1/4', policies for different targets parted by ' + ', or name a JSON file"
+_HELP = (
+    "write words like 'catp-vote keep=1/4', policies for different targets with ' + ' between them, or name a JSON file"
+)
 
 
 def parse_policies(text: str) -> tuple[str, tuple[Policy, ...]]:
@@ -83,7 +85,7 @@ def _policy(words: Sequence[str], text: str) -> Policy:
                 f"--policy {text!r}: {name} is given twice, {values[name]!r} and {value!r}; {_HELP}"
             )
         if value.endswith(",") or re.search(rf",(?:{'|'.join(Policy.__dataclass_fields__)})=", value):
-            raise InvalidValueError(f"--policy {text!r}: words are parted by spaces, not by commas; {_HELP}")
+            raise InvalidValueError(f"--policy {text!r}: write spaces between words, not commas; {_HELP}")
         values[name] = _read(name, value)
     return Policy(**values)
 

@@ -36,8 +36,8 @@ def speed(
         list[str] | None,
         typer.Option(
             help="What to prune: 'catp-vote keep=1/4', 'received-attention target=image keep=1/4 after=1/3', several "
-            "targets parted by ' + ', a JSON file, or 'none'. May be repeated. Default: 'keep=1/4', by the model's "
-            "default scorer."
+            "targets with ' + ' between them, a JSON file, or 'none'. May be repeated. Default: 'keep=1/4', by the "
+            "model's default scorer."
         ),
     ] = None,
     scorer: Annotated[

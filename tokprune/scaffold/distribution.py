@@ -59,7 +59,9 @@ class Distribution:
             out.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
         except OSError as error:
-            raise InvalidValueError(f"cannot make the folder {str(folder)!r}: {error}") from error
+            raise InvalidValueError(
+                f"cannot make the folder {str(folder)!r}: {error.strerror or error}; choose another --out"
+            ) from error
         try:
             for name, text in self.files.items():
                 path = folder / name
@@ -68,7 +70,9 @@ class Distribution:
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)  # it is ours: it was not there a moment ago
             if isinstance(error, OSError):
-                raise InvalidValueError(f"cannot write {str(folder)!r}: {error}") from error
+                raise InvalidValueError(
+                    f"cannot write {str(folder)!r}: {error.strerror or error}: {error.filename!r}; choose another --out"
+                ) from error
             raise
         return folder
 

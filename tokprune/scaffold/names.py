@@ -46,7 +46,7 @@ class Names:
 
         Args:
             kind: kind of component.
-            name: lower-case words parted by hyphens.
+            name: lower-case words with hyphens between them.
             used: names that are used beside it.
 
         Raises:
@@ -59,7 +59,7 @@ class Names:
         short = name.removeprefix(PREFIX)
         if not NAME.fullmatch(name):
             raise InvalidValueError(
-                f"{name!r} is not a name; use lower-case words parted by hyphens, such as my-{kind}"
+                f"{name!r} is not a name; use lower-case words with hyphens between them, such as my-{kind}"
             )
         if len(short) > LONGEST:
             raise InvalidValueError(f"{short!r} has {len(short)} letters; a name has at most {LONGEST}")

@@ -28,7 +28,7 @@ class Law:
 
     @property
     def name(self) -> str:
-        """The law in a few words parted by hyphens."""
+        """The law in a few words with hyphens between them."""
         return self.function.__name__.replace("_", "-")
 
     @property

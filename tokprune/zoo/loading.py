@@ -29,7 +29,9 @@ def load_model(name: str = "blip2-shapes", device: Any = "cpu", dtype: Any = Non
     import torch
     from transformers import AutoProcessor, Blip2ForConditionalGeneration
 
-    model = Blip2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32 if dtype is None else dtype)
+    model = Blip2ForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32 if dtype is None else dtype, trust_remote_code=False
+    )
     return model.to(device).eval(), AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
 

@@ -40,12 +40,16 @@ def train(
     from tokprune.zoo.recipe.settings import SMOKE, Settings
     from tokprune.zoo.shapes_vqa import ShapesVqa
 
+    try:  # before hours of training, not after
+        (out / "stages").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot make a folder at {out}: {error.strerror}", param_hint="--out") from error
     settings = replace(SMOKE if smoke else Settings(), seed=seed).scaled(minutes_scale)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     with Progress() as progress:
         training = Training(settings, out / "stages", place, progress)
         save(training.run(), out, settings.queries)
-        model = Blip2ForConditionalGeneration.from_pretrained(out).to(place).eval()
+        model = Blip2ForConditionalGeneration.from_pretrained(out, trust_remote_code=False).to(place).eval()
         task = progress.add_task("scoring", total=settings.questions)
         samples = ShapesVqa("test", settings.questions)
         scores = evaluate(

@@ -45,7 +45,7 @@ class Refusals:
         if self.family.decoder.endswith("encoder") and cache_in(arguments) is not None:
             raise UnsupportedCallError(
                 "a cache (past_key_values) came with a question, whose encoder would put keys and values of the image "
-                "beside those of the text; leave it away, or call handle.remove() first"
+                "beside those of the text; omit it, or call handle.remove() first"
             )
         refuse_cache(cache_in(arguments))
         if self.cut.keep is None or not self.cut.reduction.removes:

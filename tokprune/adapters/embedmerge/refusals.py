@@ -42,9 +42,7 @@ def refuse_call(family: EmbedFamily, cut: Cut, arguments: Mapping[str, Any], mod
     refuse_pieces(Options(arguments, model))
     for name in ("cache_position", "cu_seq_lens_q"):
         if arguments.get(name) is not None:
-            raise UnsupportedCallError(
-                f"{name} counts the tokens of the whole prompt, which is shortened; leave it away"
-            )
+            raise UnsupportedCallError(f"{name} counts the tokens of the whole prompt, which is shortened; omit it")
     for name, value in family.fixed.items():
         if arguments.get(name) is not None and arguments[name] != value and cut.needs:
             raise UnsupportedCallError(

@@ -76,7 +76,7 @@ def layers_in_front(family: CrossFamily, cut: Cut) -> int:
     if places[0] >= depth:
         raise AdapterError(
             f"{where}: after={cut.after!r} leaves nothing to shorten, for the decoder has {depth} cross-attention "
-            f"layers; give a number from 1 to {depth - 1}, or leave it away to cut at the encoder's output"
+            f"layers; give a number from 1 to {depth - 1}, or omit it to cut at the encoder's output"
         )
     return places[0]
 

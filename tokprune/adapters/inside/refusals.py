@@ -26,12 +26,12 @@ def check_model(family: DecoderFamily, language_model: nn.Module, layers: Sequen
     if windows or (getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None)):
         raise AdapterError(
             f"{where}, for its layers see only a window ({windows[0] if windows else 'sliding_window'}), and what is "
-            "in it changes where tokens leave; leave `after` away to cut in front of the language model"
+            "in it changes where tokens leave; omit `after` to cut in front of the language model"
         )
     if getattr(config, "attn_logit_softcapping", None):
         raise AdapterError(
             f"{where}, for it bends the logits of its attention (attn_logit_softcapping), so votes would be other than "
-            "its own; leave `after` away to cut in front of the language model"
+            "its own; omit `after` to cut in front of the language model"
         )
     for layer in layers:
         try:

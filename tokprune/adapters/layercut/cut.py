@@ -204,6 +204,6 @@ class LayerCut(Attached):
 def refuse_mask(name: str) -> NoReturn:
     """Raise `UnsupportedCallError` for a mask of image tokens: it would hide others once some have left."""
     raise UnsupportedCallError(
-        f"{name} hides tokens of the encoder by their places, and those change where tokens leave; leave it away, or "
+        f"{name} hides tokens of the encoder by their places, and those change where tokens leave; omit it, or "
         "call handle.remove() first"
     )

@@ -51,7 +51,7 @@ def oracle_of(
     if (inside and kind not in _INSIDE) or len(choice.steps) != 1:
         raise InvalidValueError(
             f"oracle: expected one cut in front of the language model, got {choice.policy}; choose a scorer that needs "
-            "no cross_attention, and leave `after` away"
+            "no cross_attention, and omit `after`"
         )
     kept = choice.report.kept
     if kind in _TILES:
