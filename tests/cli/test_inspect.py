@@ -3,7 +3,7 @@ import re
 import pytest
 
 from tokprune.adapters import InstructBlip
-from tokprune.testing import tiny_inside
+from tokprune.testing import tiny_inside, tiny_mllama
 
 
 def text(result):
@@ -175,6 +175,11 @@ def test_a_model_whose_class_is_not_there_is_an_error(tokprune, tmp_path):
     result = tokprune("inspect", tmp_path / "future")
     assert result.exit_code == 2
     assert "FromTheFuture" in result.output
+
+
+def test_image_tokens_of_a_mllama_leave_behind_its_encoder(tokprune, tmp_path):
+    shown = text(tokprune("inspect", saved(tiny_mllama.tiny_mllama(), tmp_path)))
+    assert "Image tokens leave behind the image encoder." in shown
 
 
 def test_image_tokens_may_leave_inside_the_language_model(tokprune, tmp_path):
