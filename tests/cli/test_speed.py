@@ -107,7 +107,7 @@ def test_another_run_is_not_mixed_in(tokprune, checkpoint):
     ("arguments", "message"),
     [
         (["--policy", "l2-nrm"], "did you mean 'l2-norm'"),
-        (["--policy", "l2-norm keep=1/4,target=image"], "not by commas"),
+        (["--policy", "l2-norm keep=1/4,target=image"], "not commas"),
         (["--scorer", "first", "--keep", "half"], "expected a ratio"),
         (["blip2-opt-2.7"], "did you mean 'blip2-opt-2.7b'"),
         (["blip2-opt-2.7b:scale=3"], "a number in (0, 1]"),
