@@ -153,12 +153,16 @@ def test_a_few_lines(seam, name):
     try_all(SCENARIOS[name][0], seam, SCENARIOS[name][1])
 
 
+EVERY = bool(os.environ.get("EVERY_LINE"))
+"""For a night: a check is many calls, and removing from embed-merge models takes minutes while lines are traced."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", SCENARIOS if EVERY else ("apply", "call", "generate"))
 @pytest.mark.parametrize("seam", SEAMS)
 def test_more_lines(seam, name):
-    """Of every seam. `EVERY_LINE=1` takes all lines, for a night."""
-    try_all(SCENARIOS[name][0], seam, 1 if os.environ.get("EVERY_LINE") else SCENARIOS[name][1] // 2)
+    """Of every seam. `EVERY_LINE=1` takes all lines of all of it."""
+    try_all(SCENARIOS[name][0], seam, 1 if EVERY else SCENARIOS[name][1] // 2)
 
 
 def test_a_copied_handle_is_the_same_handle():
