@@ -57,7 +57,7 @@ def foreign(tmp_path, marker, checkpoint, monkeypatch):
 def test_code_that_a_folder_brings_is_not_run(tokprune, foreign, marker, command, part):
     result = tokprune(command[0], foreign(part), *command[1:], input="y\ny\ny\ny\n")
     assert not marker.exists()
-    assert "run it" not in result.output  # nobody is asked
+    assert "run it" not in result.output  # no question on the terminal
     if part == "generate" or (command, part) == (("inspect",), "processor"):  # it does without
         assert result.exit_code == 0, result.output
     else:

@@ -86,7 +86,7 @@ def writing(path: str | Path, option: str = "--out") -> Iterator[None]:
 def results_folder(folder: Path) -> Iterator[None]:
     """Makes a folder for the results of one run, and keeps other runs out of it inside the block.
 
-    A run that is killed keeps nobody out: the system frees the lock.
+    The system frees the lock of a run that is killed.
 
     Raises:
         InvalidValueError: It cannot be made or written, there is no space left, or another run is at work there.

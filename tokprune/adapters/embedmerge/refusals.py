@@ -29,7 +29,7 @@ def refuse_call(family: EmbedFamily, cut: Cut, arguments: Mapping[str, Any], mod
     refuse_precomputed(arguments, "image tokens", family.arguments[0])
     if arguments.get("input_ids") is None:
         raise UnsupportedCallError(
-            "images came with inputs_embeds and without input_ids, so nobody knows which tokens of the prompt are "
+            "images came with inputs_embeds and without input_ids, so it is not known which tokens of the prompt are "
             "theirs; pass input_ids, or call handle.remove() first"
         )
     cache = cache_in(arguments)

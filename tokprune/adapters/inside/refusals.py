@@ -81,7 +81,7 @@ def check_generation(options: Options) -> None:
     if found is not None:
         raise UnsupportedCallError(
             f"generate with {found}: behind the cut the cache is shorter than in front of it, and that needs a cache "
-            "that just grows (the usual 'dynamic' one). Leave it away, or prune in front of the language model"
+            "that just grows (the usual 'dynamic' one). Omit it, or prune in front of the language model"
         )
 
 

@@ -86,7 +86,7 @@ def _allowed(call: Prompt) -> Tensor:
     """Who of the voters sees whom, bool `[row 1 voter sequence]`; who only fills up sees nobody."""
     voters = call.voters
     if voters is None:
-        raise UnsupportedCallError("nobody was asked to vote; please report this")
+        raise UnsupportedCallError("no layer was asked for votes; please report this")
     index = voters.index
     if call.mask is None:
         own = torch.arange(voters.before, device=index.device)
