@@ -154,11 +154,11 @@ def test_a_few_lines(seam, name):
 
 
 EVERY = bool(os.environ.get("EVERY_LINE"))
-"""For a night: a check is many calls, and removing from embed-merge models takes minutes while lines are traced."""
+"""For a night: a check is many calls."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SCENARIOS if EVERY else ("apply", "call", "generate"))
+@pytest.mark.parametrize("name", SCENARIOS if EVERY else ("apply", "remove", "call", "generate"))
 @pytest.mark.parametrize("seam", SEAMS)
 def test_more_lines(seam, name):
     """Of every seam. `EVERY_LINE=1` takes all lines of all of it."""

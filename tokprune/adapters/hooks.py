@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
@@ -77,9 +76,9 @@ def leave_to_python(kind: type) -> None:
 
 _CUTS: WeakSet[Any] = WeakSet()
 """The cuts that have hooks on a model, but for those that were thrown away along with it."""
-_FOUND: list[bool] = []
-"""What torch's `skip_nnmodule_hook_guards` was when the first of them came."""
-_LOCK = Lock()
+_FOUND: dict[str, bool] = {}
+"""What torch's setting was when the first of them came."""
+_SETTING = "skip_nnmodule_hook_guards"
 
 
 def guard_hooks(cut: object) -> None:
@@ -87,16 +86,15 @@ def guard_hooks(cut: object) -> None:
 
     All modules of a class share their compiled code, and by default it does not look at whether one has hooks and
     another has none: a hooked layer would run the code of its sisters, past the hook. The setting is one for the whole
-    process, so it is put back when the last cut is gone.
+    process, so it is put back when the last cut is gone. There is no lock: an interrupt at its end would leave it held.
     """
     import torch._dynamo
 
     config: Any = torch._dynamo.config
-    with _LOCK:
-        if not _FOUND and hasattr(config, "skip_nnmodule_hook_guards"):
-            _FOUND.append(config.skip_nnmodule_hook_guards)
-            config.skip_nnmodule_hook_guards = False
-        _CUTS.add(cut)
+    _CUTS.add(cut)
+    if hasattr(config, _SETTING):
+        _FOUND.setdefault(_SETTING, getattr(config, _SETTING))
+        setattr(config, _SETTING, False)
 
 
 def release_hooks(cut: object) -> None:
@@ -104,7 +102,10 @@ def release_hooks(cut: object) -> None:
     import torch._dynamo
 
     config: Any = torch._dynamo.config
-    with _LOCK:
-        _CUTS.discard(cut)
-        if _FOUND and not _CUTS:
-            config.skip_nnmodule_hook_guards = _FOUND.pop()
+    _CUTS.discard(cut)
+    if not _CUTS and _SETTING in _FOUND:
+        setattr(config, _SETTING, _FOUND[_SETTING])
+        if _CUTS:  # one came meanwhile, in another thread
+            setattr(config, _SETTING, False)
+        else:
+            _FOUND.pop(_SETTING, None)
