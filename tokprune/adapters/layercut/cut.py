@@ -103,6 +103,9 @@ class LayerCut(Attached):
             # In front of other hooks: whoever records what the layer gives (transformers' `output_hidden_states`) gets
             # what goes on, whether it was there before or comes later.
             undo.append(layer.register_forward_hook(Hook(self._on_layer, step), prepend=True))
+        for path in self.family.layers[self.places[0] :]:
+            later = module_at(self.model, path)
+            undo.append(later.register_forward_pre_hook(_narrow_masks, with_kwargs=True, prepend=True))
 
     def _install_entry(self, undo: list[Any]) -> None:
         """Put in place what begins and ends one encoding."""
@@ -199,6 +202,21 @@ class LayerCut(Attached):
             if call.sizes is not None:
                 sizes = torch.zeros_like(first, dtype=torch.float32).scatter(1, alive, call.sizes.to(first.device))
         return Observed(kept, first.shape[1] + self.family.protected, length, sizes, tuple(call.choices))
+
+
+def _narrow_masks(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Fit the encoder's own mask to the tokens that are left. It knows of no call, so the compiler may enter it.
+
+    While a call is traced or compiled, some releases of transformers make a mask that hides nothing, `[image 1 token
+    token]`, once for all layers. A mask that hides something cannot come here: `refuse_mask`.
+    """
+    length = args[0].shape[1] if args else kwargs["hidden_states"].shape[1]
+
+    def narrow(value: Any) -> Any:
+        square = isinstance(value, Tensor) and value.dim() == 4 and value.shape[-1] == value.shape[-2]
+        return value[..., :length, :length] if square else value
+
+    return tuple(map(narrow, args)), {name: narrow(value) for name, value in kwargs.items()}
 
 
 def refuse_mask(name: str) -> NoReturn:
