@@ -13,6 +13,7 @@ from tokprune.adapters.doors import Door
 from tokprune.adapters.hooks import Hook, guard_hooks, release_hooks
 from tokprune.adapters.modules import MethodShim
 from tokprune.adapters.shape import Relied, check_shape
+from tokprune.adapters.tap import Tap, taps_on
 from tokprune.adapters.underway import Running, Underway
 from tokprune.adapters.unpruned import Brought
 from tokprune.compiled import forget_compiled
@@ -170,11 +171,15 @@ def _parts(module: nn.Module) -> Iterator[Any]:
     for name in _HOOKS:
         yield from (hook for hook in tuple(getattr(module, name).values()) if isinstance(hook, Hook))
     yield from (value for value in tuple(module.__dict__.values()) if isinstance(value, MethodShim))
+    yield from taps_on(module)
 
 
 def _take_away(module: nn.Module, part: Any) -> None:
     if isinstance(part, MethodShim):
         part.remove()
+        return
+    if isinstance(part, Tap):
+        part.take_off(module)
         return
     for number in [number for name in _HOOKS for number, hook in getattr(module, name).items() if hook is part]:
         for name in _ABOUT_HOOKS:

@@ -266,3 +266,17 @@ def with_length_limit(criterion: Any, dropped: int) -> Any:
     shifted = copy.copy(criterion)
     shifted.max_length = criterion.max_length - dropped
     return shifted
+
+
+ATTENTION_FUNCTIONS = "ALL_ATTENTION_FUNCTIONS"
+"""Where an attention module looks up the function that computes attention, by a name in its configuration."""
+
+
+def attention_functions() -> Any:
+    """transformers' attention functions by name. Asked only for a model of transformers, so it is imported already."""
+    return getattr(sys.modules["transformers.modeling_utils"], ATTENTION_FUNCTIONS)
+
+
+def name_attention(chosen: str | None) -> str:
+    """The name under which the tap stands in for the implementation `chosen`; "flash" stays in it, for models ask."""
+    return f"tokprune+{chosen or 'eager'}"

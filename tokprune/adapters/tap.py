@@ -1,0 +1,392 @@
+"""The tap: observe what an attention module attends with, and weigh its keys, whichever implementation computes it.
+
+transformers looks up the function that computes attention by a name in the module's configuration. A tapped module
+gets a view of its configuration that gives the tap's name instead; the tap calls the implementation that the user
+chose.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from math import log2
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.hooks import Hook, attachment_of
+from tokprune.adapters.upstream import ATTENTION_FUNCTIONS, attention_functions, name_attention
+from tokprune.errors import UnsupportedCallError
+
+_BY_MASK = ("eager", "sdpa", None)
+"""Implementations that add a mask of four dimensions to the logits; others are given the bias as coordinates."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One call of an attention module, after norms and rotation, heads apart.
+
+    Attributes:
+        query: `[row head query dim]`.
+        key: `[row key_head key dim]`; with grouped queries there are fewer heads of keys.
+        value: `[row key_head key dim]`.
+        mask: as the module was given it: `[row 1 query key]`, bool or added to the logits, or `[row key]`; or None.
+        scale: factor on the dot products.
+        causal: whether later keys are hidden, beside what the mask hides.
+        first: which key the first query stands at, where that matters.
+        window: how many keys, its own included, a query sees at most, beside what the mask hides; None for all.
+        bias: what else is added to the logits `[row head query key]` (T5's relative positions), or None.
+        softcap: the logits are capped at this value before the mask is added (Gemma 2), or None.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    scale: float
+    causal: bool = False
+    first: int = 0
+    window: int | None = None
+    bias: Tensor | None = None
+    softcap: float | None = None
+
+    def allowed(self) -> Tensor | None:
+        """Which query sees which key, bool `[row 1 query key]`, or the same for all rows; None if each sees all.
+
+        Raises:
+            UnsupportedCallError: the mask is of a kind that only its own implementation can read.
+        """
+        queries, keys = self.query.shape[2], self.key.shape[2]
+        mask = self.mask
+        if mask is not None and not isinstance(mask, Tensor):
+            raise UnsupportedCallError(
+                f"who sees whom cannot be read from a mask of type {type(mask).__name__}; choose another attention "
+                "implementation with model.set_attn_implementation('sdpa')"
+            )
+        if mask is not None:
+            mask = mask[:, None, None, -keys:] if mask.dim() == 2 else mask
+            mask = mask > torch.finfo(mask.dtype).min / 2 if mask.is_floating_point() else mask.bool()
+        if not self.causal:
+            return mask
+        seen = torch.ones(queries, keys, dtype=torch.bool, device=self.key.device).tril(self.first)
+        if self.window is not None:
+            seen = seen.triu(self.first - self.window + 1)
+        return seen[None, None] if mask is None else mask & seen
+
+
+class Tap:
+    """A tap on one attention module; several may sit on it, and leave it in any order.
+
+    Args:
+        module: an attention module that `reaches` is true of.
+        observe: bound method of an attachment; called with a `Seen` in each call of the module.
+        weigh: bound method of an attachment; called with a `Seen`, and gives what is added to the logits of each key
+            `[row key]`, or None for nothing.
+        first: arguments to put in front of the `Seen`.
+
+    Calls that began without the attachment are left alone.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        observe: Callable[..., None] | None = None,
+        weigh: Callable[..., Tensor | None] | None = None,
+        first: tuple[Any, ...] = (),
+    ) -> None:
+        self.module, self.observe, self.weigh, self.first = module, observe, weigh, first
+
+    @property
+    def attachment(self) -> Any:
+        """What the tap is part of."""
+        return attachment_of(self.observe or self.weigh)
+
+    @property
+    def admits(self) -> bool:
+        """Whether the call that is under way began with the attachment."""
+        attachment = self.attachment
+        return attachment is None or bool(attachment.underway.admits())
+
+    def install(self) -> None:
+        """Put the tap on the module."""
+        _prepare()
+        own = self.module.__dict__
+        if not isinstance(own["config"], View):
+            own["config"] = View(own["config"])
+        own["config"].taps.append(self)
+
+    def remove(self) -> None:
+        """Take the tap off; with the last one the module has its configuration again."""
+        self.take_off(self.module)
+
+    def take_off(self, module: nn.Module) -> None:
+        """The same on `module`, which may be a copy that others made of the tap's own."""
+        view = module.__dict__.get("config")
+        if not isinstance(view, View):
+            return
+        view.taps[:] = [tap for tap in view.taps if tap is not self]
+        if not view.taps:
+            module.__dict__["config"] = view.real
+
+
+class MaskTap(Hook):
+    """Weighs the keys of an attention module that no `Tap` reaches, through its mask that is added to the logits.
+
+    Args:
+        module: the attention module.
+        argument: name of its argument that carries the mask `[row 1 query key]`.
+        weigh: as of a `Tap`; the `Seen` has no heads, and shows what the keys are made of.
+        keys: name of the argument that brings what keys are made of; where it is None or missing, the first argument.
+        first: arguments to put in front of the `Seen`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        argument: str,
+        *,
+        weigh: Callable[..., Tensor | None],
+        keys: str | None = None,
+        first: tuple[Any, ...] = (),
+    ) -> None:
+        super().__init__(weigh, *first)
+        self.module, self.argument, self.keys = module, argument, keys
+        self._handle: Any = None
+
+    def install(self) -> None:
+        """Put the tap on the module."""
+        self._handle = self.module.register_forward_pre_hook(self, with_kwargs=True)
+
+    def remove(self) -> None:
+        """Take the tap off."""
+        if self._handle is not None:
+            self._handle.remove()
+
+    def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What torch calls in front of the module's forward."""
+        if not self.attachment.underway.admits():
+            return None
+        names = list(inspect.signature(module.forward).parameters)
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        queries = given[names[0]]
+        states = given.get(self.keys) if self.keys else None
+        states = queries if states is None else states
+        mask = given.get(self.argument)
+        bias = self.method(*self.first, Seen(queries[:, None], states[:, None], states[:, None], mask, 1.0))
+        if bias is None:
+            return None
+        given[self.argument] = biased_mask(queries[:, None], states[:, None], mask, bias, causal=False)
+        return (), given
+
+
+def reaches(module: nn.Module) -> bool:
+    """Whether `module` computes attention through transformers' interface, so that it can be tapped."""
+    config = module.__dict__.get("config")
+    named = hasattr(config, "_attn_implementation")
+    kind: Any = type(module)
+    return named and ATTENTION_FUNCTIONS in _code(kind).co_names
+
+
+def taps_on(module: nn.Module) -> list[Tap]:
+    """The taps that sit on `module`."""
+    config = module.__dict__.get("config")
+    return list(config.taps) if isinstance(config, View) else []
+
+
+class View:
+    """A configuration as a tapped module sees it: all is read from and written to the real one, but for the name."""
+
+    def __init__(self, real: Any) -> None:
+        self.__dict__.update(real=real, taps=[])
+
+    @property
+    def _attn_implementation(self) -> str:
+        chosen = self.real._attn_implementation
+        if chosen not in _NAMED:  # the user chose another one meanwhile
+            _name(chosen)
+        return name_attention(chosen)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("real", "taps") or name.startswith("__"):  # a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.real, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.real, name, value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _prepare()  # in a process that has only loaded the model
+
+
+class _Untapped:
+    """A module as an implementation sees it that looks at the configuration's name of itself."""
+
+    def __init__(self, module: nn.Module, config: Any) -> None:
+        self.module, self.config = module, config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+
+def _tapped(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None, *args: Any, **kwargs: Any
+) -> Any:
+    """Stands in for the implementation that the user chose, and calls it."""
+    config = module.__dict__["config"]
+    chosen = config.real._attn_implementation
+    implementation = attention_functions().get_interface(chosen, _eager(module.__class__))
+    bias = _listen(module, query, key, value, attention_mask, kwargs)
+    if chosen not in _BY_MASK:
+        module = _Untapped(module, config.real)
+    if bias is None:
+        return implementation(module, query, key, value, attention_mask, *args, **kwargs)
+    if chosen in _BY_MASK:
+        mask = biased_mask(
+            query, key, attention_mask, bias, causal=_causal(module, chosen, query, attention_mask, kwargs)
+        )
+        return implementation(module, query, key, value, mask, *args, **kwargs)
+    if kwargs.get("softcap") is not None:
+        raise UnsupportedCallError(
+            f"attention implementation {chosen!r} caps the logits, and proportional attention adds to them afterwards; "
+            "choose model.set_attn_implementation('eager'), or attention='plain'"
+        )
+    scale = _scale(query, kwargs)
+    query, key, value, width = with_coordinates(query, key, value, bias, scale)
+    output = implementation(module, query, key, value, attention_mask, *args, **{**kwargs, "scaling": scale})
+    return (output[0][..., :width], *output[1:])
+
+
+def _listen(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, kwargs: dict[str, Any]) -> Tensor | None:
+    """Let every tap observe; the sum of what they weigh `[row key]`, or None."""
+    view = module.__dict__["config"]
+    taps = [tap for tap in view.taps if tap.admits]
+    if not taps:
+        return None
+    chosen = view.real._attn_implementation
+    from_mask = chosen in _BY_MASK
+    seen = Seen(
+        query,
+        key,
+        value,
+        mask,
+        _scale(query, kwargs),
+        causal=_causal(module, chosen, query, mask, kwargs),
+        first=0 if from_mask else key.shape[2] - query.shape[2],
+        window=None if from_mask else kwargs.get("sliding_window"),
+        bias=kwargs.get("position_bias"),
+        softcap=kwargs.get("softcap"),
+    )
+    for tap in taps:
+        if tap.observe is not None:
+            tap.observe(*tap.first, seen)
+    found = [tap.weigh(*tap.first, seen) for tap in taps if tap.weigh is not None]
+    weighed = [bias for bias in found if bias is not None]
+    return sum(weighed[1:], weighed[0]) if weighed else None
+
+
+def biased_mask(query: Tensor, key: Tensor, mask: Tensor | None, bias: Tensor, *, causal: bool) -> Tensor:
+    """The mask `[row 1 query key]` that is added to the logits, with `bias` `[row key]` on its columns.
+
+    Args:
+        query: `[row head query dim]`.
+        key: `[row key_head key dim]`.
+        mask: bool or additive, or None.
+        bias: what to add for each key.
+        causal: whether the implementation would hide later keys if there is no mask.
+
+    Example:
+        >>> q, k = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4)
+        >>> biased_mask(q, k, None, torch.tensor([[1.0, 0.0]]), causal=False)
+        tensor([[[[1., 0.]]]])
+    """
+    columns = bias[:, None, None].to(query.dtype)
+    lowest = torch.finfo(query.dtype).min
+    if mask is None:
+        if not causal:
+            return columns
+        # As torch's `is_causal`: the first query sees the first key, whatever comes after the last query is hidden.
+        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]
+    mask = mask[..., : key.shape[2]]
+    return torch.where(mask, columns, lowest) if mask.dtype == torch.bool else mask + columns
+
+
+def with_coordinates(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Queries, keys and values that attend with `bias` `[row key]`, for kernels that take no mask.
+
+    The bias becomes two more coordinates of each key (what the precision holds of it, and the rest), a constant for
+    each query; zeros fill up to a multiple of 8, which kernels want. Also the width that values had before.
+
+    Example:
+        >>> q, k, v = (torch.randn(1, 2, 3, 8) for _ in range(3))
+        >>> bias = torch.rand(1, 3)
+        >>> attend = torch.nn.functional.scaled_dot_product_attention
+        >>> wide = attend(*with_coordinates(q, k, v, bias, 0.5)[:3], scale=0.5)[..., :8]
+        >>> torch.allclose(wide, attend(q, k, v, attn_mask=bias[:, None, None], scale=0.5), atol=1e-5)
+        True
+    """
+    width = value.shape[-1]
+    one = 2.0 ** round(-log2(scale))  # a power of two, so that half precision holds it
+    wanted = bias[:, None, :, None].float() / (scale * one)
+    coarse = wanted.to(key.dtype)
+    fine = (wanted - coarse.float()).to(key.dtype)
+    filled = -(query.shape[-1] + 2) % 8
+    key = torch.cat([key, *(each.expand(-1, key.shape[1], -1, -1) for each in (coarse, fine))], dim=-1)
+    query = torch.cat([query, query.new_full((*query.shape[:-1], 2), one)], dim=-1)
+    wider = query.shape[-1] + filled - width
+    pad = nn.functional.pad
+    return pad(query, (0, filled)), pad(key, (0, filled)), pad(value, (0, wider)), width
+
+
+def _scale(query: Tensor, kwargs: dict[str, Any]) -> float:
+    given = kwargs.get("scaling")
+    return float(query.shape[-1] ** -0.5 if given is None else given)
+
+
+def _causal(module: Any, chosen: str | None, query: Tensor, mask: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether later keys are hidden although no mask of four dimensions says so."""
+    if chosen in ("eager", None) or query.shape[2] == 1 or (isinstance(mask, Tensor) and mask.dim() == 4):
+        return False
+    if mask is not None and not isinstance(mask, Tensor):
+        return False  # says it itself
+    given = kwargs.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if given is None else given)
+
+
+@cache
+def _code(kind: Any) -> Any:
+    return inspect.unwrap(kind.forward).__code__
+
+
+@cache
+def _eager(kind: Any) -> Any:
+    """The eager implementation that the model's own file brings for `kind`."""
+    forward = inspect.unwrap(kind.forward)
+    names = (name for name in forward.__code__.co_names if name.endswith("eager_attention_forward"))
+    return next((forward.__globals__[name] for name in names if name in forward.__globals__), None)
+
+
+_NAMED: set[str | None] = set()
+
+
+def _name(chosen: str | None) -> None:
+    """Let the tap stand in for the implementation `chosen`."""
+    attention_functions().register(name_attention(chosen), _tapped)
+    _NAMED.add(chosen)
+
+
+@cache
+def _prepare() -> None:
+    """Make the tap known to transformers, and its listening unknown to the compiler: it belongs to one call."""
+    import torch._dynamo
+
+    global _listen
+    _listen = torch._dynamo.disable(_listen)  # type: ignore[no-untyped-call]
+    for name in ("eager", None, *list(attention_functions())):
+        _name(name)
