@@ -35,7 +35,7 @@ def stop(module, args):
 
 def normal(model, inputs):
     with tokprune.apply(model, **STEPS):
-        # doors and direct calls; begin and end; queries and keys of each layer; cuts; the reader; masks after the first cut
+        # doors and direct calls; begin and end; queries and keys; cuts; the reader; masks after the first cut
         assert hook_count(model) == 4 + 4 + 2 + 3 + 3 + 1 + 2
         logits(model, inputs)
         generate(model, inputs)
