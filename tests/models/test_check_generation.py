@@ -10,10 +10,10 @@ from tokprune import TokpruneError
 from tokprune.adapters import upstream
 from tokprune.adapters.calls import no_calls
 from tokprune.adapters.crossing.cut import CrossCut
-from tokprune.adapters.delegated.cut import DelegatedCut
-from tokprune.adapters.embedmerge.cut import EmbedMergeCut
 from tokprune.adapters.generations import Generations
 from tokprune.adapters.inside.shorter import Shorter
+from tokprune.adapters.prompt.delegated import DelegatedCut
+from tokprune.adapters.prompt.embedded import EmbedMergeCut
 from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
 from tokprune.verify.generation import Written, _differences
 

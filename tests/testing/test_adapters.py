@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from tokprune import builtin
 from tokprune.adapters import Blip2, InstructBlip, LayerCut
-from tokprune.adapters.delegated.cut import DelegatedCut
 from tokprune.adapters.families.qformer import encoder_family, query_family
+from tokprune.adapters.prompt.delegated import DelegatedCut
 from tokprune.reductions import Mask
 from tokprune.testing import adapters, check_adapter, components
 from tokprune.testing.attentionwatch import AttentionWatch

@@ -11,13 +11,13 @@ from torch import nn
 
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.output import EncoderOutputCut
-from tokprune.adapters.embedmerge.cut import EmbedMergeCut
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.layercut.cut import LayerCut
 from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.paths import missing
 from tokprune.adapters.projections import Projections
+from tokprune.adapters.prompt.embedded import EmbedMergeCut
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.refusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.adapters.upstream import places_by_row_and_column
 from tokprune.after import layers_before
@@ -136,7 +136,7 @@ class GenericAdapter:
         if cut.target != self.target:
             raise AdapterError(f"GenericAdapter has no target {cut.target!r}; its target: {self.target!r}")
         family = self.family(model)
-        if isinstance(family, EmbedFamily):
+        if isinstance(family, PromptFamily):
             return EmbedMergeCut(model, family, cut, done, owner)
         if isinstance(family, CrossFamily):
             refuse_after("GenericAdapter", "behind the encoder here", cut, ", or use seam='layers'")
@@ -150,7 +150,7 @@ class GenericAdapter:
             )
         return LayerCut(model, family, cut, done, owner)
 
-    def family(self, model: nn.Module) -> EncoderFamily | CrossFamily | EmbedFamily:
+    def family(self, model: nn.Module) -> EncoderFamily | CrossFamily | PromptFamily:
         """What the paths stand for on one model.
 
         Raises:
@@ -191,7 +191,7 @@ class GenericAdapter:
             reader=reader or layers[-1],
         )
 
-    def _embed_family(self, model: Any, reader: str) -> EmbedFamily:
+    def _embed_family(self, model: Any, reader: str) -> PromptFamily:
         base = module_at(model, self.base)
         features = getattr(base, "get_image_features", None)
         if features is None:
@@ -202,7 +202,7 @@ class GenericAdapter:
         if token is None:
             raise AdapterError("the configuration has no image_token_id; give the id of the placeholders")
         attention = self._projections.attention(model, self.protected)
-        return EmbedFamily(
+        return PromptFamily(
             name="GenericAdapter",
             image_token_id=token,
             arguments=[

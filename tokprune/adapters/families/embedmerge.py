@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.embedmerge.cut import EmbedMergeCut
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
 from tokprune.adapters.inside.family import decoder_family
 from tokprune.adapters.modules import part_of
+from tokprune.adapters.prompt.embedded import EmbedMergeCut
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.shape import known_shape
 from tokprune.after import After
 from tokprune.errors import AdapterError
@@ -43,7 +43,7 @@ class EmbedMergeAdapter:
         """Says of a part of the model that it is one."""
         return part_of(model, self.module, (self.model,))
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         raise NotImplementedError
 

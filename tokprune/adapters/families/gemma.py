@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.embedmerge.packing import blocks, every_image_alike
 from tokprune.adapters.embedmerge.towers import square, tower_attention
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
+from tokprune.adapters.prompt.family import PromptFamily
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class PaliGemma(EmbedMergeAdapter):
     module: ClassVar[str] = "transformers.models.paligemma.modeling_paligemma"
     model: ClassVar[str] = "PaliGemmaForConditionalGeneration"
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         vision = model.config.vision_config
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=model.config.image_token_id,
             arguments=("pixel_values",),
@@ -52,11 +52,11 @@ class Gemma3(EmbedMergeAdapter):
     module: ClassVar[str] = "transformers.models.gemma3.modeling_gemma3"
     model: ClassVar[str] = "Gemma3ForConditionalGeneration"
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         vision = model.config.vision_config
         side = int(model.config.mm_tokens_per_image**0.5)
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=model.config.image_token_id,
             arguments=("pixel_values",),

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.embedmerge.packing import every_image_alike, shuffled
 from tokprune.adapters.embedmerge.resampler import ResamplerSource
 from tokprune.adapters.embedmerge.towers import tower_attention
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
+from tokprune.adapters.prompt.family import PromptFamily
 
 _ARGUMENTS = ("pixel_values", "pixel_attention_mask")
 
@@ -32,7 +32,7 @@ class Idefics2(EmbedMergeAdapter):
     default_scorers: ClassVar[Mapping[str, str]] = {"image": "focus"}
     """As for a Q-Former's query tokens, which the resampler's are built like; not measured on this model."""
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         config, resampler = model.config, model.config.perceiver_config
         path = "model.connector.perceiver_resampler"
@@ -51,7 +51,7 @@ class Idefics2(EmbedMergeAdapter):
             )
             for index in range(resampler.resampler_depth)
         ]
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=_ARGUMENTS,
@@ -65,12 +65,12 @@ class Idefics2(EmbedMergeAdapter):
 class ShuffledTilesAdapter(EmbedMergeAdapter):
     """Image tokens, each made of a square of encoder tokens, leave in front of the language model."""
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         config, vision = model.config, model.config.vision_config
         side = vision.image_size // vision.patch_size // config.scale_factor
         path = "model.vision_model"
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=_ARGUMENTS,

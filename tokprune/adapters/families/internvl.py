@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.embedmerge.packing import every_image_alike, shuffled
 from tokprune.adapters.embedmerge.towers import square, tower_attention, used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
+from tokprune.adapters.prompt.family import PromptFamily
 
 
 class ShuffledAdapter(EmbedMergeAdapter):
@@ -25,14 +25,14 @@ class ShuffledAdapter(EmbedMergeAdapter):
         """The model's own joining of vectors `[1 token dim]`."""
         raise NotImplementedError
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         config, vision = model.config, model.config.vision_config
         layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
         layers = used_layers(layer, vision.num_hidden_layers)
         attention = tower_attention(model, "model.vision_tower", vision, layers, int(strategy == "default"))
         rows, columns = square(vision)
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=("pixel_values", "vision_feature_layer", "vision_feature_select_strategy"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.embedmerge.towers import square, tower_attention, used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
+from tokprune.adapters.prompt.family import PromptFamily
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Llava(EmbedMergeAdapter):
     model: ClassVar[str] = "LlavaForConditionalGeneration"
     inside: ClassVar[bool] = True
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         config, vision = model.config, model.config.vision_config
         layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
         layers = used_layers(layer, vision.num_hidden_layers)
         attention = tower_attention(model, "model.vision_tower", vision, layers, int(strategy == "default"))
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=("pixel_values", "vision_feature_layer", "vision_feature_select_strategy", "image_sizes"),
@@ -58,14 +58,14 @@ class VipLlava(EmbedMergeAdapter):
     module: ClassVar[str] = "transformers.models.vipllava.modeling_vipllava"
     model: ClassVar[str] = "VipLlavaForConditionalGeneration"
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         config, vision = model.config, model.config.vision_config
         names = ("vision_feature_layers", "vision_feature_layer")  # differs from release to release
         chosen = next(getattr(config, name) for name in names if hasattr(config, name))
         layers = used_layers(chosen, vision.num_hidden_layers)
         attention = tower_attention(model, "model.vision_tower", vision, layers, 1)
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=("pixel_values", *names),

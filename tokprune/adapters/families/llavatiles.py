@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.embedmerge.packing import packing_options, tiled
 from tokprune.adapters.embedmerge.towers import tower_attention, used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
+from tokprune.adapters.prompt.family import PromptFamily
 
 
 class TilesAdapter(EmbedMergeAdapter):
@@ -20,12 +20,12 @@ class TilesAdapter(EmbedMergeAdapter):
     packing: ClassVar[tuple[str, ...]]
     """Names of the arguments by which tiles are packed."""
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         config, vision = model.config, model.config.vision_config
         layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
         layers = used_layers(layer, vision.num_hidden_layers)
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=(

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.embedmerge.packing import blocks
 from tokprune.adapters.embedmerge.towers import query_and_key, used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.packed import PackedAttention, PackedSource, rotated
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.sources import AttentionSource
 
 
@@ -33,13 +33,13 @@ class Mistral3(EmbedMergeAdapter):
     module: ClassVar[str] = "transformers.models.mistral3.modeling_mistral3"
     model: ClassVar[str] = "Mistral3ForConditionalGeneration"
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         config, layer = model.config, model.config.vision_feature_layer
         layers = used_layers(layer, config.vision_config.num_hidden_layers)
         sources = _layers(model, layers) if config.vision_config.model_type == "pixtral" else {}
         merge, patch = config.spatial_merge_size, config.vision_config.patch_size
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=("pixel_values", "image_sizes", "vision_feature_layer"),

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.delegated.cut import DelegatedCut
-from tokprune.adapters.delegated.family import DelegatedFamily
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import part_of
+from tokprune.adapters.prompt.delegated import DelegatedCut
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
@@ -75,19 +75,19 @@ class QFormerAdapter:
         return DelegatedCut(model, family, cut, done, owner)
 
 
-def query_family(model: nn.Module, name: str, asks: bool) -> DelegatedFamily:
+def query_family(model: nn.Module, name: str, asks: bool) -> PromptFamily:
     """Module paths and sizes of one model; `asks` if its Q-Former reads the question too."""
     config: Any = model.config
     video = getattr(config, "video_token_id", None)
-    return DelegatedFamily(
+    return PromptFamily(
         name=name,
         sources=query_sources(config, asks),
         vectors="language_projection",
         language_model="language_model",
-        query_tokens=config.num_query_tokens,
-        image_argument="pixel_values",
+        tokens_per_image=config.num_query_tokens,
+        arguments=("pixel_values",),
         image_token_id=config.image_token_id if video is None else video,
-        padded="qformer" if asks else None,
+        padded=("qformer", "attention_mask") if asks else None,
     )
 
 

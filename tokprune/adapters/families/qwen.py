@@ -10,19 +10,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
 from tokprune.adapters.packed import PackedSource
+from tokprune.adapters.prompt.family import PromptFamily
 
 
 class QwenVL(EmbedMergeAdapter):
     """What the models of the family have in common."""
 
-    def family(self, model: Any) -> EmbedFamily:
+    def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
         config, vision = model.config, model.config.vision_config
         merge: int = vision.spatial_merge_size
-        return EmbedFamily(
+        return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=("pixel_values", "image_grid_thw"),

@@ -1,4 +1,4 @@
-"""What the embed-merge seam has to know about a model family."""
+"""What prompt pruning has to know about a model family."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Grids = Callable[[Mapping[str, Any]], Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True, eq=False)
-class EmbedFamily:
-    """A model that puts the features of its images in place of placeholders in the prompt.
+class PromptFamily:
+    """A model whose prompt has placeholders, in place of which a language model reads what images were turned into.
 
     Args:
         name: name of the adapter, for messages.
         image_token_id: id of the placeholder that each image token takes in the prompt.
-        arguments: names of the arguments that `get_image_features` is given; the first carries the images.
+        arguments: names of the arguments that the images are encoded with; the first carries the images.
         sources: signal -> all its attention layers, in order; layers whose output is not used are left out.
         base: path of the module that has `get_image_features` and merges the features into the prompt.
         language_model: path of the language model.
-        tokens_per_image: how many tokens every image has, where features come joined; None where they come apart.
+        tokens_per_image: how many tokens every image has, where that is fixed; None where images come apart.
         fixed: arguments that change which layers and tokens of the encoder are used, with the values that `sources`
             were made for.
         places: of which encoder tokens the target tokens are made; None where they are the encoder's, in order.
@@ -40,6 +40,9 @@ class EmbedFamily:
         padded: path of a module, and name of its keyword that says which of the encoder's tokens are no padding.
         grid: rows and columns of the image tokens, where all images have the same; None elsewhere.
         grids: those of each image, where they have different ones.
+        vectors: for a model that delegates text to a language model with a `generate` of its own, and hands it a
+            finished prompt of embeddings: path of the module whose input is the image tokens' vectors (the projection).
+            None where the model itself reads ids and merges features into them.
     """
 
     name: str
@@ -57,3 +60,4 @@ class EmbedFamily:
     padded: tuple[str, str] | None = None
     grid: tuple[int, int] | None = None
     grids: Grids | None = None
+    vectors: str | None = None

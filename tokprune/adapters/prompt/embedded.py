@@ -18,18 +18,18 @@ from tokprune.adapters.callbacks import WholePrompt, merging, shown
 from tokprune.adapters.calls import current_call, during_call, enclosed, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.continued import Continuations, generate_shorter, go_on, masked_anew, refuse_lost
-from tokprune.adapters.embedmerge.call import ImageCall
-from tokprune.adapters.embedmerge.family import EmbedFamily
-from tokprune.adapters.embedmerge.features import Features
-from tokprune.adapters.embedmerge.prompt import ImagePrompt
-from tokprune.adapters.embedmerge.refusals import refuse_call, refuse_cut
-from tokprune.adapters.embedmerge.rotary import RotaryPositions
-from tokprune.adapters.embedmerge.signal import ImageSignals
 from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments
+from tokprune.adapters.prompt.call import ImageCall
+from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.prompt.features import Features
+from tokprune.adapters.prompt.prompt import ImagePrompt
+from tokprune.adapters.prompt.refusals import refuse_call, refuse_cut
+from tokprune.adapters.prompt.rotary import RotaryPositions
+from tokprune.adapters.prompt.signal import ImageSignals
 from tokprune.adapters.shape import Relied, generates, takes
 from tokprune.adapters.sources import chosen_sources
 from tokprune.adapters.upstream import (
@@ -50,12 +50,12 @@ _POSITIONED = ("input_ids", "attention_mask", "image_grid_thw", "mm_token_type_i
 
 
 class EmbedMergeCut(Attached):
-    """A cut of the image tokens on one model of an `EmbedFamily`."""
+    """A cut of the image tokens on one model of an `PromptFamily`."""
 
     never = (VIDEOS,)
 
     def __init__(
-        self, model: nn.Module, family: EmbedFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
+        self, model: nn.Module, family: PromptFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
         super().__init__(model, cut, done, owner)
         self.family = family

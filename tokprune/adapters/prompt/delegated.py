@@ -18,8 +18,6 @@ from tokprune.adapters.callbacks import WholePrompt, merging, refuse_custom, sho
 from tokprune.adapters.calls import Call, current_call, during_call, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.continued import Continuations, go_on, masked_anew, whole_prompt_shortened
-from tokprune.adapters.delegated.family import DelegatedFamily
-from tokprune.adapters.delegated.prompt import PromptShortener
 from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.generations import filled
 from tokprune.adapters.hooks import Hook
@@ -27,6 +25,8 @@ from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import Options, named_arguments, put_prompt_back, refuse_precomputed
 from tokprune.adapters.positions import BIAS, RelativeBias, refuse_checkpointing, relative_bias_attention
+from tokprune.adapters.prompt.delegated_prompt import PromptShortener
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.refusals import refuse_after, refuse_finished_mask, refuse_pieces
 from tokprune.adapters.shape import Relied, generates, has, takes
 from tokprune.adapters.sources import chosen_sources
@@ -36,12 +36,12 @@ from tokprune.interfaces import Cut, Observed
 
 
 class DelegatedCut(Attached):
-    """A cut of the query tokens on one model of a `DelegatedFamily`."""
+    """A cut of the query tokens on one model of a `PromptFamily`."""
 
     def __init__(
         self,
         model: nn.Module,
-        family: DelegatedFamily,
+        family: PromptFamily,
         cut: Cut,
         done: Callable[[Observed], Any],
         owner: object,
@@ -52,9 +52,7 @@ class DelegatedCut(Attached):
         refuse_after(where, "behind the encoder", cut, ", or choose target 'image'")
         self.language_model = self.reader = module_at(model, family.language_model)
         sources = chosen_sources(family.sources, cut)
-        self.capture = Capture(
-            self, model, sources, family.vectors, watched=(family.language_model,), padded=family.padded
-        )
+        self.capture = Capture(self, model, sources, family.vectors, (family.language_model,), *(family.padded or ()))
         self.prompt = PromptShortener(family, cut, self.capture, self.language_model)
         self.encoder_decoder = self.prompt.encoder_decoder
         self.continued = Continuations()
@@ -70,7 +68,7 @@ class DelegatedCut(Attached):
     def _relies(self) -> list[Relied]:
         moves = not self.encoder_decoder and (self.cut.positions == "preserve" or not self.cut.reduction.removes)
         own = hasattr(self.model, "generate")
-        read = ("input_ids", "attention_mask", "labels", self.family.image_argument)
+        read = ("input_ids", "attention_mask", "labels", self.family.arguments[0])
         return [
             takes(self.model, "forward", *read, *([ENCODED] if own and since("5.20") else [])),
             takes(self.model, "get_placeholder_mask", "inputs_embeds"),
@@ -100,19 +98,29 @@ class DelegatedCut(Attached):
 
     def _open(self, arguments: dict[str, Any]) -> Call:
         self.capture.verify()
-        refuse_precomputed(arguments, "query tokens", self.family.image_argument)
+        refuse_precomputed(arguments, "query tokens", self.family.arguments[0])
         refuse_finished_mask(arguments)
         if self.biased is not None and torch.is_grad_enabled():
             refuse_checkpointing(self.language_model)
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
-        call = Call(placeholders=self.family.placeholders(self.model, ids, embeds), input_ids=ids)
-        images = arguments.get(self.family.image_argument)
+        call = Call(placeholders=self._placeholders(ids, embeds), input_ids=ids)
+        images = arguments.get(self.family.arguments[0])
         call.images = None if images is None else images.shape[:-3].numel()  # a video's frames count as images
         if call.placeholders is not None:
             call.counts = HostCopy(call.placeholders.sum(dim=1))
             if call.counts.here:
                 self.prompt.check(call)  # else when the counts are needed: by then they have arrived
         return call
+
+    def _placeholders(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
+        """Where the image tokens go, bool `[row sequence]`, found as the model itself finds them."""
+        if input_ids is not None:
+            return input_ids == self.family.image_token_id
+        if inputs_embeds is None:
+            return None
+        outer: Any = self.model
+        mask: Tensor = outer.get_placeholder_mask(None, inputs_embeds=inputs_embeds)
+        return mask[..., 0] if mask.dim() == 3 else mask
 
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         arguments = named_arguments(model.forward, args, kwargs)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.outercall import Options, refuse_precomputed
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.refusals import refuse_after, refuse_finished_mask, refuse_pieces
 from tokprune.adapters.upstream import CACHE_IN_WORDS, cache_in
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
 
 
-def refuse_cut(family: EmbedFamily, cut: Cut, config: Any) -> None:
+def refuse_cut(family: PromptFamily, cut: Cut, config: Any) -> None:
     """Raise `AdapterError` if the cut cannot be made right on a language model with this configuration."""
     where = f"adapter {family.name!r} target {cut.target!r}"
     refuse_after(where, "in front of the language model", cut)
@@ -24,7 +24,7 @@ def refuse_cut(family: EmbedFamily, cut: Cut, config: Any) -> None:
         )
 
 
-def refuse_call(family: EmbedFamily, cut: Cut, arguments: Mapping[str, Any], model: Any) -> None:
+def refuse_call(family: PromptFamily, cut: Cut, arguments: Mapping[str, Any], model: Any) -> None:
     """Raise `UnsupportedCallError` if a call with images cannot be pruned rightly."""
     refuse_precomputed(arguments, "image tokens", family.arguments[0])
     if arguments.get("input_ids") is None:

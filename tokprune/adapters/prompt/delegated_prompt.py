@@ -9,9 +9,9 @@ from torch import Tensor
 
 from tokprune.adapters.calls import Call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.delegated.family import DelegatedFamily
-from tokprune.adapters.delegated.placeholders import check_placeholders
 from tokprune.adapters.positions import compact, sequence_positions
+from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.prompt.placeholders import check_placeholders
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
@@ -31,7 +31,7 @@ class PromptShortener:
         language_model: who reads the prompt.
     """
 
-    def __init__(self, family: DelegatedFamily, cut: Cut, capture: Capture, language_model: Any) -> None:
+    def __init__(self, family: PromptFamily, cut: Cut, capture: Capture, language_model: Any) -> None:
         self.family, self.cut, self.capture = family, cut, capture
         self.config = language_model.config
         self.encoder_decoder = bool(self.config.is_encoder_decoder)
@@ -78,7 +78,7 @@ class PromptShortener:
         """Placeholders in each row, or None where they cannot be counted yet; refused if they do not fit the images."""
         counts = None if call.counts is None else call.counts.read()
         if counts is not None and call.images is not None:
-            check_placeholders(counts, call.images, self.family.query_tokens)
+            check_placeholders(counts, call.images, self.family.tokens_per_image or 1)
         return counts
 
     def _lengths(self, counts: list[int] | None, kept: Tensor, stays: Tensor) -> list[int]:
@@ -108,7 +108,7 @@ class PromptShortener:
             found["tokens"] = vectors
         if "text" in needs:
             # One prompt per image: a row with several images lends its text to each of them.
-            images = (places.sum(dim=1) // family.query_tokens).to(embeds.device)
+            images = (places.sum(dim=1) // (family.tokens_per_image or 1)).to(embeds.device)
             owner = torch.arange(places.shape[0], device=embeds.device)
             owner = owner.repeat_interleave(images, output_size=vectors.shape[0])
             found["text"] = Text(embeds.detach()[owner], (mask.bool() & ~places)[owner])

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.embedmerge.call import ImageCall
-from tokprune.adapters.embedmerge.elections import Group, elect
-from tokprune.adapters.embedmerge.family import EmbedFamily
-from tokprune.adapters.embedmerge.images import rows_of_images
-from tokprune.adapters.embedmerge.rotary import close_text_gaps, take_channels
-from tokprune.adapters.embedmerge.signal import ImageSignals
 from tokprune.adapters.grouped import by_image, observed_in_groups
 from tokprune.adapters.positions import compact, sequence_positions
+from tokprune.adapters.prompt.call import ImageCall
+from tokprune.adapters.prompt.elections import Group, elect
+from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.prompt.images import rows_of_images
+from tokprune.adapters.prompt.rotary import close_text_gaps, take_channels
+from tokprune.adapters.prompt.signal import ImageSignals
 from tokprune.adapters.rows import Rows
 from tokprune.adapters.upstream import NEGATIVE_PROMPT
 from tokprune.errors import UnsupportedCallError
@@ -33,7 +33,7 @@ class ImagePrompt:
         config: configuration of the language model.
     """
 
-    def __init__(self, base: nn.Module, family: EmbedFamily, cut: Cut, signals: ImageSignals, config: Any) -> None:
+    def __init__(self, base: nn.Module, family: PromptFamily, cut: Cut, signals: ImageSignals, config: Any) -> None:
         self.base, self.family, self.cut, self.signals, self.config = base, family, cut, signals, config
 
     def shorten(self, call: ImageCall, arguments: dict[str, Any]) -> tuple[dict[str, Any], Observed]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.embedmerge.call import ImageCall
-from tokprune.adapters.embedmerge.family import EmbedFamily
 from tokprune.adapters.packed import PackedAttention
+from tokprune.adapters.prompt.call import ImageCall
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
 from tokprune.pooled import PooledVotes, padded_places
@@ -29,7 +29,7 @@ class ImageSignals:
         capture: what was observed.
     """
 
-    def __init__(self, model: Any, base: nn.Module, family: EmbedFamily, cut: Cut, capture: Capture) -> None:
+    def __init__(self, model: Any, base: nn.Module, family: PromptFamily, cut: Cut, capture: Capture) -> None:
         self.model, self.base, self.family, self.cut, self.capture = model, base, family, cut, capture
 
     def of(self, call: ImageCall, arguments: Mapping[str, Any], images: Sequence[int], tokens: Tensor) -> Signal:

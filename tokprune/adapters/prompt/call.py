@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tokprune.adapters.answers import Asked
 from tokprune.adapters.calls import Observation
-from tokprune.adapters.embedmerge.features import Features
 from tokprune.adapters.hostcopy import HostCopy
+from tokprune.adapters.prompt.features import Features
 from tokprune.adapters.rows import Rows
 
 
