@@ -9,26 +9,10 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from tokprune.adapters.attention import FUSED, HEADS, PAIRS, SCALES, crosses, projections_of
 from tokprune.adapters.paths import STAR, joined, starred
 from tokprune.probe import Lengths, probe
 
-PAIRS = (
-    ("q_norm", "k_norm"),
-    ("q_proj", "k_proj"),
-    ("query", "key"),
-    ("to_q", "to_k"),
-    ("q", "k"),
-    ("q_lin", "k_lin"),
-    ("query_proj", "key_proj"),
-    ("q_layer", "k_layer"),
-    ("wq", "wk"),
-)
-"""How projections of queries and keys are called; norms behind projections come first, for what they give attends."""
-FUSED = ("qkv", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "to_qkv")
-"""How projections of queries, keys and values at once are called."""
-
-_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "nhead")
-_CROSS = ("cross", "encoder_attn", "encdec", "encoder_decoder")
 Kind = Literal["self", "cross", "unknown"]
 
 
@@ -126,8 +110,8 @@ def _candidate(path: str, module: nn.Module) -> AttentionStack | None:
     if isinstance(module, nn.MultiheadAttention) or isinstance(getattr(module, "in_proj_weight", None), Tensor):
         note = "its projections are no modules, so no hook sees queries and keys"
         return AttentionStack(path, 1, (), _heads(module, None), _kind(path, None), notes=(note,))
-    names = _projections(children)
-    if names is None:
+    names = tuple(projections_of(module) or ())
+    if not names:
         return None
     width = getattr(children[names[0]], "out_features", None)
     width = width // (3 if len(names) == 1 else 1) if isinstance(width, int) else None
@@ -135,20 +119,10 @@ def _candidate(path: str, module: nn.Module) -> AttentionStack | None:
     return AttentionStack(path, 1, names, heads, _kind(path, children), _scale(module, width, heads), notes=notes)
 
 
-def _projections(children: Mapping[str, nn.Module]) -> tuple[str, ...] | None:
-    for pair in PAIRS:
-        if all(name in children and not isinstance(children[name], nn.Identity) for name in pair):
-            return pair
-    for name in FUSED:
-        if name in children:
-            return (name,)
-    return None
-
-
 def _heads(module: nn.Module, width: int | None) -> int | None:
     """What the module says, or its configuration, if it divides the width."""
     for place in (module, getattr(module, "config", None)):
-        for name in _HEADS:
+        for name in HEADS:
             heads = getattr(place, name, None)
             if isinstance(heads, int) and not isinstance(heads, bool) and heads > 0 and not (width or heads) % heads:
                 return heads
@@ -157,12 +131,11 @@ def _heads(module: nn.Module, width: int | None) -> int | None:
 
 
 def _kind(path: str, children: Mapping[str, nn.Module] | None) -> Kind:
-    name = path.lower()
-    if any(word in name for word in _CROSS):
+    if crosses(path):
         return "cross"
     if children is not None and len({getattr(children[n], "in_features", 0) for n in _pair(children)}) > 1:
         return "cross"
-    if "self" in name or (children is not None and any(name in children for name in FUSED)):
+    if "self" in path.lower() or (children is not None and any(name in children for name in FUSED)):
         return "self"
     return "unknown"
 
@@ -178,7 +151,7 @@ def _seen(kind: Kind, lengths: Lengths) -> Kind:
 
 
 def _scale(module: nn.Module, width: int | None, heads: int | None) -> float | None:
-    scale = next((s for s in (getattr(module, n, None) for n in ("scale", "scaling")) if isinstance(s, float)), None)
+    scale = next((s for s in (getattr(module, n, None) for n in SCALES) if isinstance(s, float)), None)
     if scale is None or not width or not heads:
         return None
     return None if abs(scale - (width // heads) ** -0.5) < 1e-6 else scale

@@ -49,7 +49,7 @@ class Capture:
         self.padded = padded if any(source.padded for source in self.sources) else None
         self.padded_by = padded_by
         paths = {path for source in sources for path, _ in source.modules} | set(watched)
-        paths |= {source.attention for source in sources if source.attention is not None}
+        paths |= {source.attention for source in sources if source.attention is not None and source.reads}
         if self.padded is not None:
             paths.add(self.padded)
         if vectors is not None:
@@ -60,14 +60,14 @@ class Capture:
         """What is read of the arguments of the modules that are observed."""
         found = [takes(self.modules[self.padded], "forward", self.padded_by)] if self.padded is not None else []
         for source in self.sources:
-            if source.attention is not None:
+            if source.attention is not None and source.reads:
                 found.append(takes(self.modules[source.attention], "forward", *source.reads))
         return found
 
     def install(self, undo: list[Any]) -> None:
         """Register the hooks and append their handles to `undo`."""
         for source in self.sources:
-            if source.attention is not None:
+            if source.attention is not None and source.reads:
                 module = self.modules[source.attention]
                 undo.append(module.register_forward_pre_hook(Hook(self._on_attention, source), with_kwargs=True))
             for path, parts in source.modules:

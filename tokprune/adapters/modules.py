@@ -24,17 +24,6 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
         ) from None
 
 
-def first_path(model: nn.Module, *paths: str) -> str:
-    """The first of `paths` at which `model` has a module: releases of a library name their modules differently."""
-    for path in paths[:-1]:
-        try:
-            model.get_submodule(path)
-        except AttributeError:
-            continue
-        return path
-    return paths[-1]
-
-
 def part_of(model: nn.Module, module: str, classes: Sequence[str]) -> str:
     """That `model` is a part of one of `classes`, in words, if it is defined where they are; else nothing."""
     if type(model).__module__ != module or type(model).__name__ in classes:

@@ -25,6 +25,10 @@ SEQUENCES = ("inputs_embeds", "encoder_hidden_states", "key_value_states", "cros
 """Arguments that bring a sequence of vectors to what reads it."""
 MEDIA = ("pixel_values", "pixel_values_videos", "input_features", "mm_encoder_outputs")
 """Arguments that carry images, video or sound, or what was made of them earlier."""
+CROSSED = ("encoder_hidden_states", "key_value_states", "cross_attention_states")
+"""The argument of a cross-attention that brings what its keys and values are made of."""
+CROSSED_MASKS = ("encoder_attention_mask", "attention_mask")
+"""The argument of a cross-attention with the mask of those; the first of them that it takes."""
 VIDEOS = "pixel_values_videos"
 ENCODER_OUTPUTS = "encoder_outputs"
 

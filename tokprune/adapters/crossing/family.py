@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.upstream import CROSSED, CROSSED_MASKS
 from tokprune.errors import AdapterError
 from tokprune.signal import SignalName
 
@@ -83,26 +85,22 @@ class CrossFamily:
 
 
 def find_crossings(model: nn.Module, decoder: str) -> list[Crossing]:
-    """The cross-attention layers of a decoder, known by the names that transformers gives their parts.
+    """The cross-attention layers of a decoder, found by the names that transformers gives their parts and arguments.
 
     Raises:
         AdapterError: there are none that are known.
     """
-    found: list[Crossing] = []
-    for name, module in module_at(model, decoder).named_modules():
-        path = f"{decoder}.{name}"
-        parts = _parts(name, module)
-        if parts is not None:
-            states, mask, query, key = parts
-            modules = ((f"{path}.{query[0]}", query[1]), (f"{path}.{key[0]}", key[1]))
-            heads, scale = heads_and_scale(module)
-            source = AttentionSource("cross_attention", len(found), modules, heads, scale, "key")
-            found.append(Crossing(path, states, mask, source))
-    if not found:
-        raise AdapterError(
-            f"{type(module_at(model, decoder)).__name__} at {decoder!r} has no cross-attention layers that are known "
-            "here; expected ones as in GPT-2, BERT, BART, TrOCR or Whisper"
-        )
+    found = []
+    for source in find_attention(model, decoder, "cross_attention", crossing=True):
+        taken = inspect.signature(module_at(model, str(source.attention)).forward).parameters
+        states = next((name for name in CROSSED if name in taken), None)
+        mask = next((name for name in CROSSED_MASKS if name in taken), None)
+        if states is None or mask is None:
+            raise AdapterError(
+                f"the cross-attention at {source.attention!r} takes none of {', '.join(CROSSED)}, or no mask of them; "
+                "this adapter does not fit this release"
+            )
+        found.append(Crossing(str(source.attention), states, mask, source))
     return found
 
 
@@ -112,24 +110,3 @@ def cached_layers(family: CrossFamily, attentions: Sequence[nn.Module]) -> list[
     if not family.caches or None in numbers:
         return None
     return [int(number) for number in numbers if number is not None]
-
-
-def heads_and_scale(attention: Any) -> tuple[int, float]:
-    """Number of heads of an attention module, and the factor on its dot products."""
-    heads = getattr(attention, "num_heads", None) or attention.num_attention_heads
-    size = getattr(attention, "head_dim", None) or attention.attention_head_size
-    scale = getattr(attention, "scaling", None)
-    return int(heads), float(size**-0.5 if scale is None else scale)
-
-
-def _parts(name: str, module: nn.Module) -> tuple[str, str, tuple[str, str], tuple[str, str]] | None:
-    """Arguments for states and mask, and the projections of queries and keys; None if it is something else."""
-    last = name.rpartition(".")[2]
-    if last == "encoder_attn" and hasattr(module, "q_proj"):  # BART's children: MBart, TrOCR, Whisper
-        return "key_value_states", "attention_mask", ("q_proj", "query"), ("k_proj", "key")
-    if last == "crossattention" and hasattr(module, "q_attn"):  # GPT-2
-        return "encoder_hidden_states", "encoder_attention_mask", ("q_attn", "query"), ("c_attn", "key value")
-    if name.endswith("crossattention.self"):  # BERT and its children; BLIP's takes its mask under another name
-        mask = "encoder_attention_mask" if hasattr(module, "save_attention_map") else "attention_mask"
-        return "encoder_hidden_states", mask, ("query", "query"), ("key", "key")
-    return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tokprune.adapters.modules import module_at
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.sources import AttentionSource
 from tokprune.votes import AttentionVotes
 
@@ -79,21 +79,8 @@ def tower_attention(
     """
     if config.model_type not in _PLAIN:
         return {}
-    encoder, heads = module_at(model, tower), config.num_attention_heads
     kind = PaddedSource if padded else AttentionSource
-    sources = [
-        kind(
-            "encoder_attention",
-            index,
-            ((f"{tower}.{query}", "query"), (f"{tower}.{key}", "key")),
-            heads,
-            (config.hidden_size // heads) ** -0.5,
-            candidates="key",
-            protected=protected,
-        )
-        for index, (query, key) in enumerate(query_and_key(encoder)[:layers])
-    ]
-    return {"encoder_attention": sources}
+    return {"encoder_attention": find_attention(model, tower, layers=layers, protected=protected, kind=kind)}
 
 
 def square(config: Any) -> tuple[int, int]:
@@ -101,17 +88,3 @@ def square(config: Any) -> tuple[int, int]:
     sizes = config.image_size, config.patch_size
     (height, width), (row, column) = (each if isinstance(each, list | tuple) else (each, each) for each in sizes)
     return height // row, width // column
-
-
-def query_and_key(encoder: nn.Module) -> list[tuple[str, str]]:
-    """For each attention below `encoder`, in order, the paths of the modules that its queries and keys come from.
-
-    Where attentions are differs from release to release, so they are looked for.
-    """
-    found = []
-    for name, module in encoder.named_modules():
-        children = dict(module.named_children())
-        if "q_proj" in children and "k_proj" in children:
-            last = ("q_norm", "k_norm") if "q_norm" in children else ("q_proj", "k_proj")
-            found.append((f"{name}.{last[0]}", f"{name}.{last[1]}"))
-    return found

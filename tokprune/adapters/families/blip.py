@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.crossing.family import CrossFamily, find_crossings
-from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter
 
 _MODULE = "transformers.models.blip.modeling_blip"
 
@@ -41,13 +42,7 @@ class Blip(CrossAttentionAdapter):
             encoder="vision_model",
             decoder=decoder,
             crossings=find_crossings(model, decoder),
-            attention=encoder_attention(
-                "vision_model.encoder.layers.{}.self_attn",
-                vision.num_hidden_layers,
-                vision.num_attention_heads,
-                vision.hidden_size,
-                {"qkv": "query key value"},
-            ),
+            attention=find_attention(model, "vision_model"),
             protected=1,
             given=(),
             caches=decoder == "text_decoder",  # the question's encoder runs once

@@ -43,7 +43,7 @@ class Blip2Retrieval(QFormerAdapter):
         reads_text = hasattr(model, "itm_head")
         family = HeadFamily(
             name=self.name,
-            sources=query_sources(config, asks=reads_text),
+            sources=query_sources(model, asks=reads_text),
             reads="qformer",
             heads=("vision_projection", "itm_head") if reads_text else ("vision_projection",),
             tokens=config.num_query_tokens,

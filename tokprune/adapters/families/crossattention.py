@@ -13,7 +13,6 @@ from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.output import EncoderOutputCut
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.shape import known_shape
-from tokprune.adapters.sources import AttentionSource
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -79,28 +78,3 @@ def layers_in_front(family: CrossFamily, cut: Cut) -> int:
             f"layers; give a number from 1 to {depth - 1}, or omit it to cut at the encoder's output"
         )
     return places[0]
-
-
-def encoder_attention(
-    layers: str, depth: int, heads: int, size: int, projections: Mapping[str, str]
-) -> list[AttentionSource]:
-    """The self-attention of an encoder whose layers are at `layers` (a path with `{}` for the index).
-
-    Args:
-        layers: path of a layer's attention module, "encoder.layers.{}.self_attn".
-        depth: number of layers.
-        heads: number of heads.
-        size: width of the encoder.
-        projections: name of a projection in that module -> what it makes, as in `AttentionSource.modules`.
-    """
-    return [
-        AttentionSource(
-            "encoder_attention",
-            index,
-            tuple((f"{layers.format(index)}.{name}", parts) for name, parts in projections.items()),
-            heads,
-            (size // heads) ** -0.5,
-            "key",
-        )
-        for index in range(depth)
-    ]

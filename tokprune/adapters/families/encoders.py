@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.layercut.family import EncoderFamily
-from tokprune.adapters.modules import first_path, module_at
+from tokprune.adapters.modules import module_at
 from tokprune.adapters.shape import known_shape
-from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -24,14 +24,11 @@ class Anatomy:
 
     Args:
         layers: the list of layers.
-        projections: where the queries and keys of a layer are made, as paths from the layer; if releases of the library
-            differ, one pair after the other.
         reader: what reads the shortened sequence, or gives it.
         protected: tokens in front of the image tokens, registers left out.
     """
 
     layers: str
-    projections: tuple[tuple[str, str], ...]
     reader: str
     protected: int = 1
 
@@ -103,19 +100,11 @@ class EncoderAdapter:
             name=self.name,
             encoder=seat.encoder,
             layers=layers,
-            attention=[self._attention(model, anatomy, config, index, layer) for index, layer in enumerate(layers)],
+            attention=find_attention(model, f"{prefix}{anatomy.layers}"),
             protected=anatomy.protected + getattr(config, "num_register_tokens", 0),
             patch_size=config.patch_size,
             reader=f"{prefix}{anatomy.reader}",
             sentinel=seat.sentinel,
-        )
-
-    def _attention(self, model: nn.Module, anatomy: Anatomy, config: Any, index: int, layer: str) -> AttentionSource:
-        query, key = (first_path(model, *(f"{layer}.{pair[side]}" for pair in anatomy.projections)) for side in (0, 1))
-        heads = config.num_attention_heads
-        scale = (config.hidden_size // heads) ** -0.5
-        return AttentionSource(
-            "encoder_attention", index, ((query, "query"), (key, "key")), heads, scale, candidates="key"
         )
 
 
@@ -134,9 +123,7 @@ class Clip(EncoderAdapter):
 
     name: ClassVar[str] = "clip"
     anatomies: ClassVar[Mapping[str, Anatomy]] = {
-        "transformers.models.clip.modeling_clip": Anatomy(
-            "encoder.layers", (("self_attn.q_proj", "self_attn.k_proj"),), reader="encoder"
-        )
+        "transformers.models.clip.modeling_clip": Anatomy("encoder.layers", reader="encoder")
     }
     seats: ClassVar[Mapping[str, Seat]] = {
         "CLIPVisionModel": Seat(),
@@ -158,19 +145,13 @@ class Siglip(EncoderAdapter):
 
     name: ClassVar[str] = "siglip"
     anatomies: ClassVar[Mapping[str, Anatomy]] = {
-        "transformers.models.siglip.modeling_siglip": Anatomy(
-            "encoder.layers", (("self_attn.q_proj", "self_attn.k_proj"),), reader="post_layernorm", protected=0
-        )
+        "transformers.models.siglip.modeling_siglip": Anatomy("encoder.layers", reader="post_layernorm", protected=0)
     }
     seats: ClassVar[Mapping[str, Seat]] = {
         "SiglipVisionModel": Seat(),
         "SiglipModel": Seat("vision_model"),
         "SiglipForImageClassification": Seat("vision_model", "classifier"),
     }
-
-
-_QUERY_AND_KEY = (("attention.q_proj", "attention.k_proj"), ("attention.attention.query", "attention.attention.key"))
-"""Projections in a layer of DINOv2 or ViT, in one release of transformers or another."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +167,7 @@ class Dinov2(EncoderAdapter):
 
     name: ClassVar[str] = "dinov2"
     anatomies: ClassVar[Mapping[str, Anatomy]] = {
-        f"transformers.models.{module}.modeling_{module}": Anatomy("encoder.layer", _QUERY_AND_KEY, reader="layernorm")
+        f"transformers.models.{module}.modeling_{module}": Anatomy("encoder.layer", reader="layernorm")
         for module in ("dinov2", "dinov2_with_registers")
     }
     seats: ClassVar[Mapping[str, Seat]] = {
@@ -210,9 +191,7 @@ class Vit(EncoderAdapter):
 
     name: ClassVar[str] = "vit"
     anatomies: ClassVar[Mapping[str, Anatomy]] = {
-        f"transformers.models.{module}.modeling_{module}": Anatomy(
-            "layers", _QUERY_AND_KEY, reader="layernorm", protected=protected
-        )
+        f"transformers.models.{module}.modeling_{module}": Anatomy("layers", reader="layernorm", protected=protected)
         for module, protected in (("vit", 1), ("deit", 2))
     }
     seats: ClassVar[Mapping[str, Seat]] = {

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.crossing.family import CrossFamily, Crossing
-from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
-from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.attention import find_attention
+from tokprune.adapters.crossing.family import CrossFamily, find_crossings
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter
 
 
 @dataclass(frozen=True)
@@ -33,36 +33,20 @@ class Idefics(CrossAttentionAdapter):
     def family(self, model: nn.Module) -> CrossFamily:
         """Where the parts of `model` are."""
         outer: Any = model
-        config, vision = outer.config, outer.config.vision_config
-        projections = ("q_layer_norm", "k_layer_norm") if config.qk_layer_norms else ("q_proj", "k_proj")
-        heads, crossings = config.num_attention_heads, []
-        for index in range(len(outer.model.gated_cross_attn_layers)):
-            path = f"model.gated_cross_attn_layers.{index}.cross_attn"
-            modules = tuple((f"{path}.{name}", part) for name, part in zip(projections, ("query", "key"), strict=True))
-            source = AttentionSource(
-                "cross_attention", index, modules, heads, (config.hidden_size // heads) ** -0.5, "key"
-            )
-            crossings.append(Crossing(path, "key_value_states", "attention_mask", source))
         common: dict[str, Any] = {
             "name": self.name,
             "decoder": "model",
-            "crossings": crossings,
+            "crossings": find_crossings(model, "model.gated_cross_attn_layers"),
             "images": "image_attention_mask",
             "caches": False,
         }
-        if config.use_resampler:
+        if outer.config.use_resampler:
             return CrossFamily(**common, encoder="model.perceiver_resampler", given=("perceiver_embeddings",))
         return CrossFamily(
             **common,
             encoder="model.vision_model",
             given=("image_encoder_embeddings",),
-            attention=encoder_attention(
-                "model.vision_model.encoder.layers.{}.self_attn",
-                vision.num_hidden_layers,
-                vision.num_attention_heads,
-                vision.embed_dim,
-                {"q_proj": "query", "k_proj": "key"},
-            ),
+            attention=find_attention(model, "model.vision_model"),
             protected=1,
-            patch_size=vision.patch_size,
+            patch_size=outer.config.vision_config.patch_size,
         )

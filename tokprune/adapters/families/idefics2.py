@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.embedmerge.packing import every_image_alike, shuffled
 from tokprune.adapters.embedmerge.resampler import ResamplerSource
 from tokprune.adapters.embedmerge.towers import tower_attention
@@ -36,21 +37,9 @@ class Idefics2(EmbedMergeAdapter):
         """Module paths and sizes of one model."""
         config, resampler = model.config, model.config.perceiver_config
         path = "model.connector.perceiver_resampler"
-        sources = [
-            ResamplerSource(
-                "cross_attention",
-                index,
-                (
-                    (f"{path}.layers.{index}.self_attn.q_proj", "query"),
-                    (f"{path}.layers.{index}.self_attn.k_proj", "key"),
-                ),
-                resampler.resampler_n_heads,
-                resampler.resampler_head_dim**-0.5,
-                candidates="query",
-                key_heads=resampler.num_key_value_heads,
-            )
-            for index in range(resampler.resampler_depth)
-        ]
+        sources = find_attention(
+            model, path, "cross_attention", "query", kind=ResamplerSource, key_heads=resampler.num_key_value_heads
+        )
         return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.embedmerge.packing import blocks
-from tokprune.adapters.embedmerge.towers import query_and_key, used_layers
+from tokprune.adapters.embedmerge.towers import used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.modules import module_at
 from tokprune.adapters.packed import PackedAttention, PackedSource, rotated
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.sources import AttentionSource
@@ -37,7 +37,8 @@ class Mistral3(EmbedMergeAdapter):
         """Module paths and sizes of one model."""
         config, layer = model.config, model.config.vision_feature_layer
         layers = used_layers(layer, config.vision_config.num_hidden_layers)
-        sources = _layers(model, layers) if config.vision_config.model_type == "pixtral" else {}
+        found = find_attention(model, "model.vision_tower", layers=layers, kind=_PixtralSource)
+        sources = {"encoder_attention": found} if config.vision_config.model_type == "pixtral" else {}
         merge, patch = config.spatial_merge_size, config.vision_config.patch_size
         return PromptFamily(
             name=self.name,
@@ -67,24 +68,6 @@ class _PixtralSource(PackedSource):
         """The attention of this layer; each image sees itself."""
         query, key = (rotated(halves[name], *around["position_embeddings"]) for name in ("query", "key"))
         return PackedAttention(query, key, torch.tensor([0, query.shape[2]]), self.scale, self.layer)
-
-
-def _layers(model: nn.Module, layers: int) -> dict[str, list[_PixtralSource]]:
-    path, vision = "model.vision_tower", module_at(model, "model.vision_tower")
-    config: Any = vision.config
-    sources = [
-        _PixtralSource(
-            "encoder_attention",
-            index,
-            ((f"{path}.{query}", "query"), (f"{path}.{key}", "key")),
-            config.num_attention_heads,
-            config.head_dim**-0.5,
-            candidates="key",
-            attention=f"{path}.{query}".rpartition(".")[0],
-        )
-        for index, (query, key) in enumerate(query_and_key(vision)[:layers])
-    ]
-    return {"encoder_attention": sources}
 
 
 def _sizes(arguments: Mapping[str, Any], unit: int) -> list[tuple[int, int]]:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.crossing.family import CrossFamily, Crossing
-from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
-from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.attention import find_attention
+from tokprune.adapters.crossing.family import CrossFamily, find_crossings
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,14 @@ class Mllama(CrossAttentionAdapter):
     def family(self, model: nn.Module) -> CrossFamily:
         """Where the parts of `model` are."""
         outer: Any = model
-        vision, text = outer.config.vision_config, outer.config.text_config
-        crossings = []
-        for order, layer in enumerate(text.cross_attention_layers):
-            path = f"model.language_model.layers.{layer}.cross_attn"
-            modules = ((f"{path}.q_norm", "query"), (f"{path}.k_norm", "key"))
-            heads = text.num_attention_heads
-            scale = (text.hidden_size // heads) ** -0.5
-            source = AttentionSource("cross_attention", order, modules, heads, scale, "key")
-            crossings.append(Crossing(path, "cross_attention_states", "attention_mask", source))
         return CrossFamily(
             name=self.name,
             encoder="model.vision_model",
             decoder="model.language_model",
-            crossings=crossings,
-            attention=encoder_attention(
-                "model.vision_model.transformer.layers.{}.self_attn",
-                vision.num_hidden_layers,
-                vision.attention_heads,
-                vision.hidden_size,
-                {"q_proj": "query", "k_proj": "key"},
-            ),
+            crossings=find_crossings(model, "model.language_model"),
+            attention=find_attention(model, "model.vision_model.transformer"),
             protected=1,
-            patch_size=vision.patch_size,
+            patch_size=outer.config.vision_config.patch_size,
             tiles="aspect_ratio_mask",
             gate="full_text_row_masked_out_mask",
             once=True,

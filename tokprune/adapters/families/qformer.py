@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
 from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import part_of
@@ -81,7 +82,7 @@ def query_family(model: nn.Module, name: str, asks: bool) -> PromptFamily:
     video = getattr(config, "video_token_id", None)
     return PromptFamily(
         name=name,
-        sources=query_sources(config, asks),
+        sources=query_sources(model, asks),
         vectors="language_projection",
         language_model="language_model",
         tokens_per_image=config.num_query_tokens,
@@ -91,43 +92,14 @@ def query_family(model: nn.Module, name: str, asks: bool) -> PromptFamily:
     )
 
 
-def query_sources(config: Any, asks: bool) -> Mapping[str, Sequence[AttentionSource]]:
+def query_sources(model: nn.Module, asks: bool) -> Mapping[str, Sequence[AttentionSource]]:
     """Signal -> the attention layers that vote for query tokens; `asks` if others stand behind those."""
-    qformer, vision = config.qformer_config, config.vision_config
-    heads = qformer.num_attention_heads
-    scale = (qformer.hidden_size // heads) ** -0.5
-
-    def projections(prefix: str) -> tuple[tuple[str, str], ...]:
-        return (f"{prefix}.attention.query", "query"), (f"{prefix}.attention.key", "key")
-
-    crossing = [i for i in range(qformer.num_hidden_layers) if i % qformer.cross_attention_frequency == 0]
-    cross_attention = [
-        AttentionSource(
-            "cross_attention",
-            order,
-            projections(f"qformer.encoder.layer.{index}.crossattention"),
-            heads,
-            scale,
-            candidates="query",
-        )
-        for order, index in enumerate(crossing)
-    ]
-    self_attention = [
-        AttentionSource(
-            "self_attention",
-            index,
-            projections(f"qformer.encoder.layer.{index}.attention"),
-            heads,
-            scale,
-            candidates="key",
-            leading=config.num_query_tokens if asks else None,
-        )
-        for index in range(qformer.num_hidden_layers)
-    ]
+    config: Any = model.config
+    leading = config.num_query_tokens if asks else None
     return {
-        "cross_attention": cross_attention,
-        "self_attention": self_attention,
-        "encoder_attention": _encoder_attention(vision),
+        "cross_attention": find_attention(model, "qformer", "cross_attention", "query", crossing=True),
+        "self_attention": find_attention(model, "qformer", "self_attention", crossing=False, leading=leading),
+        "encoder_attention": find_attention(model, "vision_model"),
     }
 
 
@@ -139,23 +111,8 @@ def encoder_family(model: nn.Module, name: str) -> EncoderFamily:
         name=name,
         encoder="vision_model",
         layers=[f"vision_model.encoder.layers.{index}" for index in range(vision.num_hidden_layers)],
-        attention=_encoder_attention(vision),
+        attention=find_attention(model, "vision_model"),
         protected=1,
         patch_size=vision.patch_size,
         reader="qformer",
     )
-
-
-def _encoder_attention(vision: Any) -> list[AttentionSource]:
-    """The self-attention of the image encoder, layer by layer."""
-    return [
-        AttentionSource(
-            "encoder_attention",
-            index,
-            ((f"vision_model.encoder.layers.{index}.self_attn.qkv", "query key value"),),
-            vision.num_attention_heads,
-            (vision.hidden_size // vision.num_attention_heads) ** -0.5,
-            candidates="key",
-        )
-        for index in range(vision.num_hidden_layers)
-    ]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
 from tokprune.adapters.packed import PackedSource
 from tokprune.adapters.prompt.family import PromptFamily
@@ -26,7 +27,7 @@ class QwenVL(EmbedMergeAdapter):
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=("pixel_values", "image_grid_thw"),
-            sources={"encoder_attention": _layers(model.model.visual)},
+            sources={"encoder_attention": find_attention(model, "model.visual", kind=PackedSource)},
             places=partial(_places, merge, self.window(vision)),
             rotary=True,
             others=(config.video_token_id,),
@@ -89,21 +90,6 @@ class Qwen3VL(QwenVL):
     name: ClassVar[str] = "qwen3-vl"
     module: ClassVar[str] = "transformers.models.qwen3_vl.modeling_qwen3_vl"
     model: ClassVar[str] = "Qwen3VLForConditionalGeneration"
-
-
-def _layers(visual: Any) -> list[PackedSource]:
-    return [
-        PackedSource(
-            "encoder_attention",
-            index,
-            ((f"model.visual.blocks.{index}.attn.qkv", "query key value"),),
-            block.attn.num_heads,
-            block.attn.scaling,
-            candidates="key",
-            attention=f"model.visual.blocks.{index}.attn",
-        )
-        for index, block in enumerate(visual.blocks)
-    ]
 
 
 def _grids(merge: int, arguments: Mapping[str, Any]) -> list[tuple[int, int]]:

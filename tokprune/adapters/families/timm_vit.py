@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.calls import during_call
 from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut, refuse_mask
 from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.shape import Relied, has, takes
-from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -57,23 +57,11 @@ class TimmVit:
 
 
 def _family(model: Any, name: str) -> EncoderFamily:
-    # The norms of queries and keys are called even where they do nothing, with fused attention and without.
-    attention = [
-        AttentionSource(
-            "encoder_attention",
-            index,
-            ((f"blocks.{index}.attn.q_norm", "query"), (f"blocks.{index}.attn.k_norm", "key")),
-            block.attn.num_heads,
-            block.attn.scale,
-            candidates="key",
-        )
-        for index, block in enumerate(model.blocks)
-    ]
     return TimmFamily(
         name=name,
         encoder="",
         layers=[f"blocks.{index}" for index in range(len(model.blocks))],
-        attention=attention,
+        attention=find_attention(model, "blocks"),
         protected=model.num_prefix_tokens,
         patch_size=0,
         reader="norm",

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.crossing.family import CrossFamily, find_crossings
-from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
-from tokprune.adapters.modules import first_path
-from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter
 from tokprune.errors import AdapterError
 
-_PROJECTIONS = (("q_proj", "attention.query", "query"), ("k_proj", "attention.key", "key"))  # older DINOv2s the second
-# Type of encoder -> how many tokens at its front are no image tokens, and where its attention is: None where something
-# is added to the products of queries and keys, or where only some tokens look at each other.
-_ENCODERS: Mapping[str, tuple[Callable[[Any], int], str | None]] = {
-    "vit": (lambda config: 1, "layers.{}.attention"),
-    "deit": (lambda config: 2, "layers.{}.attention"),
-    "dinov2": (lambda config: 1, "encoder.layer.{}.attention"),
-    "beit": (lambda config: 1, None),
-    "donut-swin": (lambda config: 0, None),
-    "swin": (lambda config: 0, None),
+_ENCODERS = {
+    "vit": (1, True),
+    "deit": (2, True),
+    "dinov2": (1, True),
+    "beit": (1, False),
+    "donut-swin": (0, False),
+    "swin": (0, False),
 }
+"""Type of encoder -> how many tokens at its front are no image tokens, and whether its attention can vote: not where
+something is added to the products of queries and keys, or where tokens see only some others."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +52,13 @@ class VisionEncoderDecoder(CrossAttentionAdapter):
                 f"adapter {self.name!r}: which tokens of an encoder of type {config.model_type!r} are image tokens is "
                 f"not known here; known are: {', '.join(sorted(_ENCODERS))}"
             )
-        count, attention = _ENCODERS[config.model_type]
-        protected = count(config)
-        found: list[AttentionSource] = []
-        if attention is not None:
-            first = f"encoder.{attention.format(0)}"
-            projections = {
-                first_path(model, f"{first}.{new}", f"{first}.{old}").removeprefix(f"{first}."): part
-                for new, old, part in _PROJECTIONS
-            }
-            found = encoder_attention(
-                f"encoder.{attention}",
-                config.num_hidden_layers,
-                config.num_attention_heads,
-                config.hidden_size,
-                projections,
-            )
+        protected, votes = _ENCODERS[config.model_type]
         return CrossFamily(
             name=self.name,
             encoder="encoder",
             decoder="decoder",
             crossings=find_crossings(model, "decoder"),
-            attention=found,
+            attention=find_attention(model, "encoder") if votes else (),
             protected=protected,
-            patch_size=config.patch_size if attention is not None else None,
+            patch_size=config.patch_size if votes else None,
         )

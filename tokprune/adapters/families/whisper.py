@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.crossing.family import CrossFamily, find_crossings
-from tokprune.adapters.families.crossattention import CrossAttentionAdapter, encoder_attention
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,12 @@ class Whisper(CrossAttentionAdapter):
 
     def family(self, model: nn.Module) -> CrossFamily:
         """Where the parts of `model` are."""
-        outer: Any = model
-        config = outer.config
         return CrossFamily(
             name=self.name,
             encoder="model.encoder",
             decoder="model.decoder",
             crossings=find_crossings(model, "model.decoder"),
-            attention=encoder_attention(
-                "model.encoder.layers.{}.self_attn",
-                config.encoder_layers,
-                config.encoder_attention_heads,
-                config.d_model,
-                {"q_proj": "query", "k_proj": "key"},
-            ),
+            attention=find_attention(model, "model.encoder"),
             refused={
                 "return_token_timestamps": "words are placed in time by the columns of the cross-attention, and those "
                 "of dropped frames are gone; ask for segments (return_timestamps=True), or call handle.remove() first",
