@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tokprune import builtin
-from tokprune.adapters import Blip2, InstructBlip, LayerCut
+from tokprune.adapters import Blip2, EncoderPruning, InstructBlip
 from tokprune.adapters.families.qformer import encoder_family, query_family
 from tokprune.adapters.prompt.delegated import DelegatedCut
 from tokprune.reductions import Mask
@@ -137,7 +137,7 @@ def attach_with(model, cut, done, owner, change):
     """Attach the cut of BLIP-2 with another idea of where attention comes from."""
     if cut.target == "image":
         encoder = encoder_family(model, "blip2")
-        return LayerCut(model, replace(encoder, attention=list(map(change, encoder.attention))), cut, done, owner)
+        return EncoderPruning(model, replace(encoder, attention=list(map(change, encoder.attention))), cut, done, owner)
     family = query_family(model, "blip2", asks=False)
     sources = {name: list(map(change, layers)) for name, layers in family.sources.items()}
     return DelegatedCut(model, replace(family, sources=sources), cut, done, owner)

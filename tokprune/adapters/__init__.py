@@ -1,6 +1,6 @@
 """Adapters: what knows one model family. Built from seams, so that a family is a few lines.
 
-For an adapter of your own there is the seam between the layers of an image encoder: `LayerCut`, told by an
+For an adapter of your own there is the seam between the layers of an image encoder: `EncoderPruning`, told by an
 `EncoderFamily` where the parts of a model are, and by one `AttentionSource` for each layer where its queries and keys
 come from; and the one between the layers of a language model built like LLaMA's: `InsideCut`, told by a
 `DecoderFamily`. `tokprune new adapter NAME` writes an example.
@@ -27,8 +27,8 @@ from tokprune.adapters.families.whisper import Whisper
 from tokprune.adapters.generic import GenericAdapter
 from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
 from tokprune.adapters.inside.family import DecoderFamily
-from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
-from tokprune.adapters.layercut.family import EncoderFamily
+from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
+from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.sources import AttentionSource
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "DecoderFamily",
     "Dinov2",
     "EncoderFamily",
+    "EncoderPruning",
     "Gemma3",
     "GenericAdapter",
     "Idefics",
@@ -52,7 +53,6 @@ __all__ = [
     "InstructBlip",
     "InstructBlipVideo",
     "InternVl",
-    "LayerCut",
     "Llava",
     "LlavaNext",
     "LlavaOnevision",

@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 from tokprune.adapters.crossing.family import CrossFamily
-from tokprune.adapters.crossing.output import EncoderOutputCut
-from tokprune.adapters.layercut.cut import LayerCut
-from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.output.crossed import CrossedPruning
+from tokprune.adapters.output.encoder import EncoderPruning
+from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.paths import missing
 from tokprune.adapters.projections import Projections
 from tokprune.adapters.prompt.embedded import EmbedMergeCut
@@ -141,14 +141,16 @@ class GenericAdapter:
         if isinstance(family, CrossFamily):
             refuse_after("GenericAdapter", "behind the encoder here", cut, ", or use seam='layers'")
             refuse_what_needs_a_mask("GenericAdapter", cut, "the decoder")
-            return EncoderOutputCut(model, family, cut, done, owner)
+            return CrossedPruning(model, family, cut, done, owner)
         depth = len(family.layers)
-        if self.reader is None and depth in layers_before(family.after if cut.after is None else cut.after, depth):
+        if self.reader is None and depth in layers_before(
+            family.after or 1 / 3 if cut.after is None else cut.after, depth
+        ):
             raise AdapterError(
                 f"GenericAdapter: behind the last of {depth} layers only whoever reads the encoder's output can tell "
                 "that it is shorter; give reader=..., the path of that module, or cut earlier"
             )
-        return LayerCut(model, family, cut, done, owner)
+        return EncoderPruning(model, family, cut, done, owner)
 
     def family(self, model: nn.Module) -> EncoderFamily | CrossFamily | PromptFamily:
         """What the paths stand for on one model.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tokprune.adapters.layercut.family import EncoderFamily
+from tokprune.adapters.output.family import EncoderFamily
 from tokprune.after import After, check_after, falling_counts, layers_before
 from tokprune.bench.costs import Costs, Workload
 from tokprune.bench.flops import Cost, deep, meter, shallow

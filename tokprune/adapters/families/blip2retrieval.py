@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.delegated.heads import HeadCut, HeadFamily
 from tokprune.adapters.families.qformer import QUERY_SIGNALS, QFormerAdapter, query_sources
+from tokprune.adapters.output.family import HeadFamily
+from tokprune.adapters.output.heads import HeadPruning
 from tokprune.interfaces import Attachment, Cut, Observed
 
 
@@ -49,4 +50,4 @@ class Blip2Retrieval(QFormerAdapter):
             tokens=config.num_query_tokens,
             padded="qformer" if reads_text else None,
         )
-        return HeadCut(model, family, cut, done, owner)
+        return HeadPruning(model, family, cut, done, owner)

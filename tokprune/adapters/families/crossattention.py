@@ -10,8 +10,8 @@ from torch import nn
 
 from tokprune.adapters.crossing.cut import CrossCut
 from tokprune.adapters.crossing.family import CrossFamily
-from tokprune.adapters.crossing.output import EncoderOutputCut
 from tokprune.adapters.modules import part_of
+from tokprune.adapters.output.crossed import CrossedPruning
 from tokprune.adapters.shape import known_shape
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError
@@ -56,7 +56,7 @@ class CrossAttentionAdapter:
             family = self.family(model)
         place = layers_in_front(family, cut)
         if place == 0 and not family.masked and cut.keep is not None and cut.reduction.removes:
-            return EncoderOutputCut(model, family, cut, done, owner)
+            return CrossedPruning(model, family, cut, done, owner)
         return CrossCut(model, family, cut, done, owner, place)
 
 

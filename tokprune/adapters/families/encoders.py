@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from tokprune.adapters.attention import find_attention
-from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
-from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
+from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.shape import known_shape
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -71,7 +71,7 @@ class EncoderAdapter:
             raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: 'image'")
         with known_shape(model, f"adapter {self.name!r}"):
             family = self._family(model)
-        return LayerCut(model, family, cut, done, owner)
+        return EncoderPruning(model, family, cut, done, owner)
 
     def _known(self, model: nn.Module) -> Iterator[tuple[str, str]]:
         """Modules and names of the classes that `model` belongs to."""

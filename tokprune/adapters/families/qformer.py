@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from tokprune.adapters.attention import find_attention
-from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut
-from tokprune.adapters.layercut.family import EncoderFamily
 from tokprune.adapters.modules import part_of
+from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
+from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.prompt.delegated import DelegatedCut
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.shape import known_shape
@@ -64,7 +64,7 @@ class QFormerAdapter:
         if cut.target == "image":
             with known_shape(model, f"adapter {self.name!r}"):
                 encoder = encoder_family(model, self.name)
-            return LayerCut(model, encoder, cut, done, owner)
+            return EncoderPruning(model, encoder, cut, done, owner)
         if cut.target == "query":
             return self.attach_query(model, cut, done, owner)
         raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'query', 'image'")

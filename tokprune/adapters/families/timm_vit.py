@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from tokprune.adapters.attention import find_attention
 from tokprune.adapters.calls import during_call
-from tokprune.adapters.layercut.cut import ENCODER_SIGNALS, LayerCut, refuse_mask
-from tokprune.adapters.layercut.family import EncoderFamily
+from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning, refuse_mask
+from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.shape import Relied, has, takes
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -53,7 +53,7 @@ class TimmVit:
         """Cut the image tokens between the blocks."""
         if cut.target != "image":
             raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: 'image'")
-        return TimmCut(model, _family(model, self.name), cut, done, owner)
+        return TimmPruning(model, _family(model, self.name), cut, done, owner)
 
 
 def _family(model: Any, name: str) -> EncoderFamily:
@@ -78,7 +78,7 @@ class TimmFamily(EncoderFamily):
         return rows, columns
 
 
-class TimmCut(LayerCut):
+class TimmPruning(EncoderPruning):
     """A cut between the blocks of a `VisionTransformer`, which is as often called by its methods as as a whole."""
 
     methods = ("forward_features", "forward_intermediates")

@@ -1,1 +1,0 @@
-"""Seam S4: between the layers of an image encoder."""

@@ -1,0 +1,196 @@
+"""Output pruning in an encoder: after some of its layers, or of what it gives.
+
+The layers that follow, and what reads the encoder's output, get the shorter sequence. Tokens carry their position since
+before the first layer, so there is nothing to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from torch import Tensor, nn
+
+from tokprune.adapters.calls import current_call, enter_call
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.entrance import Entrance
+from tokprune.adapters.hooks import Hook
+from tokprune.adapters.modules import module_at
+from tokprune.adapters.output.family import EncoderFamily
+from tokprune.adapters.output.pruning import Output, OutputPruning, unprotected
+from tokprune.adapters.refusals import refuse_recomputing, refuse_what_needs_a_mask
+from tokprune.adapters.shape import Relied, checkpoints
+from tokprune.adapters.sources import AttentionSource
+from tokprune.after import falling_counts, layers_before
+from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.interfaces import Cut, Observed
+from tokprune.layers import layer_indices
+
+ENCODER_SIGNALS = ("tokens", "encoder_attention", "self_attention", "grid")
+"""What is observed where tokens leave; both attentions are that of the encoder's layers, [CLS] voting too."""
+
+ENCODER_ATTENTION = ("encoder_attention", "self_attention")
+
+
+@dataclass(kw_only=True)
+class Encoding(Output):
+    """One call of the encoder."""
+
+    stage: int = 0
+    """How many times tokens have left."""
+    counts: tuple[int, ...] = ()
+    """How many target tokens stay each time."""
+
+
+class EncoderPruning(OutputPruning):
+    """Output pruning of the tokens in an encoder that an `EncoderFamily` describes."""
+
+    def __init__(
+        self, model: nn.Module, family: EncoderFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
+    ) -> None:
+        super().__init__(model, cut, done, owner)
+        self.family, self.protected = family, family.protected
+        depth = len(family.layers)
+        after = family.after if cut.after is None else cut.after
+        self.places = (depth,) if after is None else layers_before(after, depth)
+        self._refuse()
+        self.encoder = module_at(model, family.encoder)
+        self.reader = module_at(model, family.reader)
+        watcher = family.reader if family.sentinel is None else family.sentinel
+        self.sentinel = module_at(model, watcher)
+        # What gets shorter: layers, or the encoder itself
+        paths = [family.encoder] if after is None else [family.layers[place - 1] for place in self.places]
+        self.points = [module_at(model, path) for path in paths]
+        self.later = [] if after is None else [module_at(model, path) for path in family.layers[self.places[0] :]]
+        self.capture = Capture(self, model, self._sources(), watched=(family.encoder, family.reader, watcher, *paths))
+        self._attach(self.encoder)
+
+    def _refuse(self) -> None:
+        refuse_what_needs_a_mask(self.where, self.cut, "its reader")
+        if "grid" in self.cut.needs and len(self.places) > 1:
+            raise AdapterError(
+                f"{self.where}: 'grid' is only known at the first of {len(self.places)} cuts, afterwards tokens are "
+                "missing from it; cut once, such as after=0.33"
+            )
+
+    def _sources(self) -> list[AttentionSource]:
+        """The layers to capture: those asked for, counted anew from one pruning point to the next."""
+        found = []
+        for begin, end in zip((0, *self.places), self.places, strict=False):
+            for name in ENCODER_ATTENTION:
+                if name in self.cut.needs:
+                    chosen = layer_indices(self.cut.needs[name], end - begin)
+                    found += [replace(self.family.attention[begin + index], signal=name) for index in chosen]
+        return [replace(source, protected=self.protected) for source in found]
+
+    def _relies(self) -> list[Relied]:
+        return [*checkpoints(self.points), *self.capture.relies()]
+
+    def _install(self, undo: list[Any]) -> None:
+        self._install_entry(undo)
+        undo.append(self.sentinel.register_forward_pre_hook(Hook(self._on_sentinel), prepend=True))
+        self.capture.install(undo)
+        for stage, point in enumerate(self.points):
+            # In front of other hooks: what records the output (transformers' `output_hidden_states`) gets what goes
+            # on, whether it was there before or comes later.
+            undo.append(point.register_forward_hook(Hook(self._on_output, stage), prepend=True))
+        for layer in self.later:
+            undo.append(layer.register_forward_pre_hook(_narrow_masks, with_kwargs=True, prepend=True))
+
+    def _install_entry(self, undo: list[Any]) -> None:
+        """Put in place what begins and ends one encoding."""
+        Entrance(self, self.encoder, self._begin, first=True).install(undo)
+
+    def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.capture.verify()
+        if self.later:
+            refuse_recomputing(self.points)
+            if self.family.masked and isinstance(kwargs.get("attention_mask"), Tensor):
+                refuse_mask("attention_mask")
+        images = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() >= 4]
+        enter_call(self, self._encoding(images[0] if images else None))
+
+    def _encoding(self, images: Tensor | None) -> Encoding:
+        """The encoding of `images` `[image channel row column]`."""
+        return Encoding(grid=None if images is None else self.family.grid(self.encoder, images))
+
+    def _on_sentinel(self, sentinel: nn.Module, args: tuple[Any, ...]) -> None:
+        # An encoder that was put in the place of the hooked one runs no hook of ours; what is called with it does.
+        self.capture.verify()
+
+    def _on_output(self, stage: int, module: nn.Module, args: Any, output: Any) -> Any:
+        call = current_call(self)
+        if call is None or call.stage != stage:
+            return None
+        hidden = last_hidden(output)
+        shorter = self._prune(call, hidden)
+        return None if shorter is hidden else with_last_hidden(output, shorter)
+
+    def _prune(self, call: Encoding, hidden: Tensor) -> Tensor:
+        tokens = unprotected(hidden, self.protected)
+        before, stages = int(tokens.shape[1]), len(self.places)  # a tensor while torch.jit.trace records
+        if not call.stage:
+            call.counts = falling_counts(self.cut.keep or 1.0, before, stages)
+        count, begin, end = call.counts[call.stage], (0, *self.places)[call.stage], self.places[call.stage]
+        self._refuse_others(call, before, end)
+        signal = self._signal(call, tokens, dict.fromkeys(ENCODER_ATTENTION, range(begin, end)))
+        kept = self.cut.choose(signal, count) if stages > 1 else self.cut.choose(signal)
+        call.choices.append(kept)
+        call.stage += 1
+        shorter = self._shorter(call, hidden, kept, signal, count)
+        call.votes.clear()  # queries and keys of the layers: not needed any more
+        if call.stage == stages:
+            call.done = True
+            self._report(call, shorter.shape[1])
+        return shorter
+
+    def _refuse_others(self, call: Encoding, tokens: int, layer: int) -> None:
+        counts = {int(votes.shape[2]) for seen in call.votes.values() for votes in seen.values()} - {tokens}
+        if counts:
+            raise UnsupportedCallError(
+                f"behind layer {layer} there are {tokens} target tokens, but in the layers before they were "
+                f"{max(counts)}: something else removes tokens in between. Take it off the model first (another "
+                "policy: handle.remove()), or prune earlier"
+            )
+
+
+def _narrow_masks(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Fit the encoder's own mask to the tokens that are left. It knows of no call, so the compiler may enter it.
+
+    While a call is traced or compiled, some releases of transformers make a mask that hides nothing, `[image 1 token
+    token]`, once for all layers. A mask that hides something cannot come here: `refuse_mask`.
+    """
+    length = args[0].shape[1] if args else kwargs["hidden_states"].shape[1]
+
+    def narrow(value: Any) -> Any:
+        square = isinstance(value, Tensor) and value.dim() == 4 and value.shape[-1] == value.shape[-2]
+        return value[..., :length, :length] if square else value
+
+    return tuple(map(narrow, args)), {name: narrow(value) for name, value in kwargs.items()}
+
+
+def refuse_mask(name: str) -> NoReturn:
+    """Raise `UnsupportedCallError` for a mask of image tokens: it would hide others once some have left."""
+    raise UnsupportedCallError(
+        f"{name} hides tokens of the encoder by their places, and those change where tokens leave; omit it, or "
+        "call handle.remove() first"
+    )
+
+
+def last_hidden(output: Any) -> Tensor:
+    """The tokens in what an encoder or one of its layers gives: by name, first in a tuple, or all there is."""
+    if isinstance(output, Tensor):
+        return output
+    found = getattr(output, "last_hidden_state", None)
+    tokens: Tensor = output[0] if found is None else found
+    return tokens
+
+
+def with_last_hidden(output: Any, tokens: Tensor) -> Any:
+    """The same output with other tokens."""
+    if isinstance(output, Tensor):
+        return tokens
+    if isinstance(output, tuple):
+        return (tokens, *output[1:])
+    return type(output)(**{**output, "last_hidden_state": tokens})
