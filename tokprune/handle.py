@@ -7,18 +7,15 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
+from torch import nn
 
 from tokprune.adapters.attached import attachments_on
 from tokprune.compiled import forget_compiled
-from tokprune.election import hold_election
 from tokprune.errors import TokpruneError
-from tokprune.interfaces import Adapter, Attachment, Cut, Observed
+from tokprune.interfaces import Adapter, Attachment, Choice, Cut, Observed
 from tokprune.keep import Keep
-from tokprune.kernels import record_backends
 from tokprune.policy import Policy
-from tokprune.report import Report, latest_scores, scores_of_groups
+from tokprune.report import Report, report_of
 from tokprune.signal import Signal
 from tokprune.verify import verify
 from tokprune.wrappers import refuse_a_part
@@ -43,8 +40,6 @@ class Handle:
         self.model, self.policy, self.adapter, self.target = model, policy, adapter, target
         self.report: Report | None = None
         self._order = next(_COUNTER)
-        # Kept mask -> scores and backends, until the cut is done: a call that breaks off leaves nothing behind.
-        self._elections: Any = WeakIdKeyDictionary()
         self._cut = Cut(choose=self._choose, **cut)
         self._attachment: Attachment | None = None
         self._attach()
@@ -132,39 +127,12 @@ class Handle:
         """Say nothing of an earlier call any more: another one has begun."""
         self.report = None
 
-    def _choose(self, signal: Signal, keep: Keep | None = None) -> Tensor:
+    def _choose(self, signal: Signal, keep: Keep | None = None) -> Choice:
         refuse_a_part(self.model)
-        with record_backends() as ran:
-            kept, scores = hold_election(self.policy, signal, keep)
-        self._elections[kept] = scores, ran
-        return kept
+        return self.policy.choose(signal, keep)
 
     def _done(self, observed: Observed) -> None:
-        if observed.groups:
-            choices = tuple(kept for _, kept in observed.groups)
-        else:
-            choices = observed.choices or (observed.kept,)
-        elections = [self._elections.pop(kept) for kept in choices]
-        backends = sorted(set().union(*(ran for _, ran in elections))) or ["reference"]
-        if observed.groups:
-            images = [which for which, _ in observed.groups]
-            scores = scores_of_groups(observed.kept, [(i, s) for i, (s, _) in zip(images, elections, strict=True)])
-        else:
-            scores = latest_scores([(kept, s) for kept, (s, _) in zip(choices, elections, strict=True)])
-        self.report = Report(
-            observed.once(observed.kept),
-            observed.once(scores),
-            observed.length_before,
-            observed.length_after,
-            None if observed.sizes is None else observed.once(observed.sizes),
-            backend=", ".join(backends),
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_elections"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _elections=WeakIdKeyDictionary())
+        self.report = report_of(observed)
 
     def __enter__(self) -> Handle:
         return self

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from tokprune.after import After
@@ -82,10 +83,34 @@ class Reduction(Protocol):
         ...
 
 
-class Choose(Protocol):
-    """Signal -> kept, bool `[batch token]`."""
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Which tokens stay, and why.
 
-    def __call__(self, signal: Signal, keep: Keep | None = None) -> Tensor:
+    Attributes:
+        kept: bool `[image token]`, True for tokens that stay.
+        assignment: int `[image token]`, the number (0 .. k-1, in order) of the kept token whose group each token
+            belongs to, -1 for a token that is dropped; None where no groups were made.
+        scores: float `[image token]`, the scores that decided.
+        backend: which implementation counted the votes: "reference" (torch) or "triton"; "reference, triton" for both.
+    """
+
+    kept: Tensor
+    assignment: Tensor | None
+    scores: Tensor
+    backend: str = "reference"
+
+    @classmethod
+    def all_of(cls, signal: Signal, device: torch.device | None = None) -> Choice:
+        """Every token stays."""
+        kept = torch.ones(signal.shape, dtype=torch.bool, device=device)
+        return cls(kept, None, torch.zeros(signal.shape, device=device))
+
+
+class Choose(Protocol):
+    """Signal -> choice."""
+
+    def __call__(self, signal: Signal, keep: Keep | None = None) -> Choice:
         """Choose once. `keep` is given where tokens leave in several steps: what stays at this one."""
         ...
 
@@ -119,11 +144,11 @@ class Observed:
             the encoder).
         length_after: length of the one that did.
         sizes: how many original tokens each target token stands for `[batch token]` (0 for dropped), or None.
-        choices: what `Cut.choose` returned, step by step, the same objects; the later ones are about the tokens that
-            the earlier ones kept.
+        choices: what `Cut.choose` returned, step by step; the later ones are about the tokens that the earlier ones
+            kept. Empty where there are `groups`.
         groups: where images have different numbers of tokens, so that `Cut.choose` was asked once for each number:
-            which images (int `[image]`), and what it returned for them, the same object. `kept` then has a column for
-            each token of the largest image, False where an image has none.
+            which images (int `[image]`), and what it returned for them. `kept` then has a column for each token of the
+            largest image, False where an image has none.
         copies: how many rows of the batch, one behind the other, are copies of one prompt (beams, several answers);
             only the first of them is reported.
         images: how many images each row has; it matters where there are copies.
@@ -133,8 +158,8 @@ class Observed:
     length_before: int
     length_after: int
     sizes: Tensor | None = None
-    choices: tuple[Tensor, ...] = ()
-    groups: tuple[tuple[Tensor, Tensor], ...] = ()
+    choices: tuple[Choice, ...] = ()
+    groups: tuple[tuple[Tensor, Choice], ...] = ()
     copies: int = 1
     images: int = 1
 

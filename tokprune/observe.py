@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tokprune.after import After, check_after
 from tokprune.errors import TokpruneError
 from tokprune.fit import adapter_for, check_signals, choose_target
-from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.interfaces import Adapter, Choice, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.reductions import Prune
 from tokprune.signal import Signal
@@ -72,10 +72,10 @@ class _Recorder:
     def __init__(self) -> None:
         self.signal: Signal | None = None
 
-    def choose(self, signal: Signal, keep: Keep | None = None) -> Tensor:
+    def choose(self, signal: Signal, keep: Keep | None = None) -> Choice:
         if self.signal is None:
             self.signal = signal
-        return torch.ones(signal.shape, dtype=torch.bool)
+        return Choice.all_of(signal)
 
     def done(self, observed: Observed) -> None:
         pass

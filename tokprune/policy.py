@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tokprune.after import After, check_after
+from tokprune.choosing import choose
 from tokprune.errors import InvalidValueError, brief
-from tokprune.interfaces import Aggregator, Positions, Reduction, Scorer, Selector
+from tokprune.interfaces import Aggregator, Choice, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep, check_keep
 from tokprune.registry import default_registry
+from tokprune.signal import Signal
 
 DEFAULT_POSITIONS: Positions = "compact"
 """The better treatment on the bundled model; the figures are in the documentation's results."""
@@ -98,6 +100,28 @@ class Policy:
         """The same policy with this scorer, and its aggregator where none was given."""
         parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Policy(**{**parts, "scorer": scorer})
+
+    def choose(self, signal: Signal, keep: Keep | None = None) -> Choice:
+        """Choose which tokens stay.
+
+        Args:
+            signal: what was observed.
+            keep: what stays, if not the policy's own keep: for tokens that are pruned in several steps.
+
+        Raises:
+            InvalidValueError: there is no scorer yet, or a component returned something unusable.
+
+        Example:
+            >>> import torch
+            >>> signal = Signal(tokens=torch.tensor([[[1.0], [3.0], [2.0]]]))
+            >>> Policy("l2-norm", keep=2).choose(signal).kept
+            tensor([[False,  True,  True]])
+        """
+        if self.scorer is None or self.aggregator is None:
+            raise InvalidValueError(
+                f"{self!r} has no scorer yet; tokprune.apply(model, policy) takes the default of the model's adapter"
+            )
+        return choose(self.scorer, self.aggregator, self.selector, signal, self.keep if keep is None else keep)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `json` can write. Complete unless the scorer is None: then the model's adapter chooses it.

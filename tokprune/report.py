@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tokprune.errors import InvalidValueError
 from tokprune.functional import kept_index
+from tokprune.interfaces import Choice, Observed
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +26,8 @@ class Report:
             the image encoder.
         length_after: length of the one that did.
         sizes: how many original tokens each target token stands for after merging `[image token]`, or None.
+        assignment: the number (0 .. k-1, in order) of the kept token whose group each target token belongs to, int
+            `[image token]`, -1 for a token that was dropped; None where the selector made no groups.
         backend: which implementation counted the votes: "reference" (torch) or "triton"; "reference, triton" if
             some votes were counted by one and some by the other.
     """
@@ -33,6 +37,7 @@ class Report:
     length_before: int
     length_after: int
     sizes: Tensor | None = None
+    assignment: Tensor | None = None
     backend: str = "reference"
 
     @property
@@ -48,6 +53,43 @@ class Report:
             f"Report({images}, kept {kept} of {self.kept.shape[1]} tokens each, "
             f"sequence {self.length_before} -> {self.length_after}, backend {self.backend!r})"
         )
+
+
+def report_of(observed: Observed) -> Report:
+    """The report of one pruned call.
+
+    Raises:
+        InvalidValueError: the adapter did not say what was chosen.
+    """
+    choices = tuple(choice for _, choice in observed.groups) or observed.choices
+    if not choices:
+        raise InvalidValueError(
+            "the adapter reported a pruned call without what was chosen: `Observed` needs choices=(choice,), what "
+            "`Cut.choose` returned"
+        )
+    if observed.groups:
+        scores = in_one(observed.kept, [(images, choice.scores) for images, choice in observed.groups])
+    else:
+        scores = latest_scores([(choice.kept, choice.scores) for choice in choices])
+    assignment = _assignment(observed, choices)
+    return Report(
+        observed.once(observed.kept),
+        observed.once(scores),
+        observed.length_before,
+        observed.length_after,
+        None if observed.sizes is None else observed.once(observed.sizes),
+        None if assignment is None else observed.once(assignment),
+        backend=", ".join(sorted({name for choice in choices for name in choice.backend.split(", ")})),
+    )
+
+
+def _assignment(observed: Observed, choices: Sequence[Choice]) -> Tensor | None:
+    if all(choice.assignment is None for choice in choices):
+        return None
+    if not observed.groups:
+        return latest_assignment([(choice.kept, choice.assignment) for choice in choices])
+    found = [(which, latest_assignment([(each.kept, each.assignment)])) for which, each in observed.groups]
+    return in_one(observed.kept, found, fill=-1)
 
 
 def latest_scores(steps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -76,21 +118,52 @@ def latest_scores(steps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     return scores
 
 
-def scores_of_groups(kept: Tensor, groups: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """The scores of images that have different numbers of tokens, in one tensor, NaN where an image has no token.
+def latest_assignment(steps: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
+    """To which of the tokens that are left after all steps each token belongs.
+
+    Args:
+        steps: kept (bool) and assignment (int; None where that step made no groups) of every step, `[batch token]`;
+            each step is about the tokens that the step before kept, in their order.
+
+    Returns:
+        Int `[batch token]`, for the tokens of the first step; -1 for those that were dropped.
+
+    Example:
+        >>> import torch
+        >>> first = torch.tensor([[True, False, True]]), torch.tensor([[0, 1, 1]])
+        >>> latest_assignment([first, (torch.tensor([[False, True]]), None)])
+        tensor([[-1,  0,  0]])
+    """
+    (kept, assignment), *later = steps
+    found = _numbers(kept) if assignment is None else assignment
+    for kept, assignment in later:
+        goes_to = (_numbers(kept) if assignment is None else assignment).to(found)
+        found = goes_to.gather(1, found.clamp(min=0)).masked_fill(found < 0, -1)
+    return found
+
+
+def _numbers(kept: Tensor) -> Tensor:
+    """0 .. k-1 for kept tokens, in order, and -1 for dropped ones."""
+    return (kept.cumsum(dim=1) - 1).masked_fill(~kept, -1)
+
+
+def in_one(kept: Tensor, groups: Sequence[tuple[Tensor, Tensor]], fill: float = torch.nan) -> Tensor:
+    """What is known of images that have different numbers of tokens, in one tensor.
 
     Args:
         kept: bool `[image token]`, with a column for each token of the largest image.
-        groups: which images (int `[image]`), and their scores `[image token]`.
+        groups: which images (int `[image]`), and what is known of them `[image token]`.
+        fill: what stands where an image has no token.
 
     Example:
         >>> import torch
         >>> kept = torch.tensor([[True, False], [True, False]])
-        >>> scores_of_groups(kept, [(torch.tensor([1]), torch.tensor([[3.0]])), (torch.tensor([0]), torch.ones(1, 2))])
+        >>> in_one(kept, [(torch.tensor([1]), torch.tensor([[3.0]])), (torch.tensor([0]), torch.ones(1, 2))])
         tensor([[1., 1.],
                 [3., nan]])
     """
-    scores = kept.new_full(kept.shape, torch.nan, dtype=torch.float32)
+    dtype = groups[0][1].dtype
+    values = kept.new_full(kept.shape, fill, dtype=dtype)
     for images, found in groups:
-        scores[images.to(scores.device), : found.shape[1]] = found.to(scores)
-    return scores
+        values[images.to(values.device), : found.shape[1]] = found.to(values)
+    return values

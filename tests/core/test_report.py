@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokprune.report import Report, latest_scores, scores_of_groups
+from tokprune import InvalidValueError
+from tokprune.interfaces import Choice, Observed
+from tokprune.report import Report, in_one, latest_assignment, latest_scores, report_of
 
 
 def by_loop(steps):
@@ -76,7 +78,63 @@ def test_a_report_counts_and_prints_what_stayed():
 def test_images_with_different_numbers_of_tokens_have_no_score_where_they_have_no_token():
     kept = torch.zeros(3, 4, dtype=torch.bool)
     small, large = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0, 5.0, 6.0], [7.0, 8.0, 9.0, 10.0]])
-    scores = scores_of_groups(kept, [(torch.tensor([1]), small), (torch.tensor([2, 0]), large)])
+    scores = in_one(kept, [(torch.tensor([1]), small), (torch.tensor([2, 0]), large)])
     assert scores[[2, 0]].equal(large)
     assert scores[1, :2].equal(small[0])
     assert scores[1, 2:].isnan().all()
+
+
+def followed(steps):
+    """The same as `latest_assignment`, token by token: where each goes, step by step."""
+    found = []
+    for image in range(len(steps[0][0])):
+        places = list(range(steps[0][0].shape[1]))
+        for kept, assignment in steps:
+            stays = [token for token, keeps in enumerate(kept[image].tolist()) if keeps]
+            groups = [stays.index(token) if token in stays else -1 for token in range(kept.shape[1])]
+            groups = groups if assignment is None else assignment[image].tolist()
+            places = [-1 if place < 0 else groups[place] for place in places]
+        found.append(places)
+    return found
+
+
+@given(steps=elections(), seed=st.integers(0, 99), masks=st.lists(st.booleans(), min_size=4, max_size=4))
+def test_groups_of_several_steps_are_followed_as_by_a_loop(steps, seed, masks):
+    generator, grouped = torch.Generator().manual_seed(seed), []
+    for (kept, _), mask in zip(steps, masks, strict=False):
+        count = int(kept[0].sum())
+        assignment = torch.randint(-1, count, kept.shape, generator=generator)
+        assignment[kept] = torch.arange(count).repeat(len(kept))
+        grouped.append((kept, None if mask else assignment))
+    assert latest_assignment(grouped).tolist() == followed(grouped)
+
+
+KEPT = torch.tensor([[True, False, True]])
+GROUPED = Choice(KEPT, torch.tensor([[0, 1, 1]]), torch.tensor([[3.0, 1.0, 2.0]]))
+
+
+def test_groups_of_images_with_different_numbers_of_tokens_are_reported_in_one():
+    small = Choice(torch.tensor([[False, True]]), torch.tensor([[0, 0]]), torch.ones(1, 2), "triton")
+    groups = ((torch.tensor([1]), small), (torch.tensor([0]), GROUPED))
+    kept = torch.tensor([[True, False, True], [False, True, False]])
+    report = report_of(Observed(kept, 9, 7, groups=groups))
+    assert report.assignment.tolist() == [[0, 1, 1], [0, 0, -1]]
+    assert report.backend == "reference, triton"
+
+
+def test_groups_are_reported_of_the_first_copy_of_each_prompt():
+    kept = KEPT.repeat(4, 1)
+    assignment = torch.tensor([[0, 1, 1], [0, 0, 1], [0, -1, 1], [0, 1, 1]])
+    choice = Choice(kept, assignment, torch.rand(4, 3))
+    report = report_of(Observed(kept, 9, 7, choices=(choice,), copies=2))
+    assert report.assignment.tolist() == [[0, 1, 1], [0, -1, 1]]
+
+
+def test_without_groups_no_assignment_is_reported():
+    report = report_of(Observed(KEPT, 9, 8, choices=(Choice(KEPT, None, torch.rand(1, 3)),)))
+    assert report.assignment is None
+
+
+def test_an_adapter_that_does_not_say_what_was_chosen_is_an_error():
+    with pytest.raises(InvalidValueError, match=r"without what was chosen: `Observed` needs choices=\(choice,\)"):
+        report_of(Observed(KEPT, 9, 8))

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from tokprune import Policy, Signal
-from tokprune.election import hold_election
 from tokprune.functional import chunks
 from tokprune.kernels import record_backends
 from tokprune.votes import AttentionVotes
@@ -42,7 +41,7 @@ def signal():
 def test_no_map_is_made(policy, monkeypatch):
     monkeypatch.setattr(chunks, "CPU_CELLS", MAP // 4)
     with Largest() as largest, record_backends() as ran:
-        hold_election(policy, signal())
+        policy.choose(signal())
     assert largest.elements <= MAP // 4
     assert ran == {"reference"}
 
@@ -50,7 +49,7 @@ def test_no_map_is_made(policy, monkeypatch):
 def test_rules_that_need_the_ballots_do_make_it(monkeypatch):
     monkeypatch.setattr(chunks, "CPU_CELLS", MAP // 4)
     with Largest() as largest:
-        hold_election(Policy("catp-vote", 8, aggregator="plurality"), signal())
+        Policy("catp-vote", 8, aggregator="plurality").choose(signal())
     assert largest.elements >= MAP
 
 

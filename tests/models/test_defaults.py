@@ -9,7 +9,6 @@ import torch
 import tokprune
 from tokprune.adapters import Blip2, GenericAdapter
 from tokprune.defaults import default_scorer
-from tokprune.election import hold_election
 from tokprune.errors import AdapterError, InvalidValueError
 from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 from tokprune.testing.tiny_embed import tiny_idefics2, tiny_llava
@@ -108,4 +107,4 @@ def test_a_model_known_by_paths_alone_has_a_default_too():
 
 def test_a_policy_that_was_not_applied_cannot_choose():
     with pytest.raises(InvalidValueError, match=r"Policy\(keep=0.5\) has no scorer yet; tokprune.apply"):
-        hold_election(tokprune.Policy(), tokprune.Signal(tokens=torch.zeros(1, 4, 2)))
+        tokprune.Policy().choose(tokprune.Signal(tokens=torch.zeros(1, 4, 2)))

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tokprune import Policy, Votes, aggregators
-from tokprune.election import hold_election
 from tokprune.testing.observations import observations
 
 from .laws import kept_set
@@ -32,7 +31,7 @@ def kept(scorer, target="query", **options):
     """What a policy keeps of the largest made-up image, from one token to all."""
     *_, observed = observations(target=target)
     signal = observed.signal(EVERYTHING)
-    return [kept_set(hold_election(Policy(scorer, k, **options), signal)[0]) for k in (1, 2, 4, 8, 16, 24)]
+    return [kept_set(Policy(scorer, k, **options).choose(signal).kept) for k in (1, 2, 4, 8, 16, 24)]
 
 
 @pytest.mark.parametrize(("one", "other"), CAN_DIFFER)

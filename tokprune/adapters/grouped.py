@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tokprune.interfaces import Observed
+from tokprune.interfaces import Choice, Observed
 
 
 class Grouped(Protocol):
@@ -41,22 +41,23 @@ def padded(rows: Sequence[Tensor]) -> Tensor:
 
 
 def observed_in_groups(
-    groups: Sequence[Grouped], chosen: Sequence[Tensor], sizes: Sequence[Tensor | None], before: int, after: int
+    groups: Sequence[Grouped], choices: Sequence[Choice], sizes: Sequence[Tensor | None], before: int, after: int
 ) -> Observed:
     """What was done, told of all images.
 
     Args:
         groups: the images.
-        chosen: for each group what `Cut.choose` returned, bool `[image token]`.
+        choices: for each group what `Cut.choose` returned.
         sizes: for each group how many tokens each stands for `[image token]`, or None if nothing was merged.
         before: how long the sequence was.
         after: how long it is now.
     """
     if len(groups) == 1:
-        return Observed(chosen[0], before, after, sizes[0])
+        return Observed(choices[0].kept, before, after, sizes[0], (choices[0],))
+    chosen = [choice.kept for choice in choices]
     weights = None
     if any(each is not None for each in sizes):
         full = [kept.float() if size is None else size for kept, size in zip(chosen, sizes, strict=True)]
         weights = padded(by_image(groups, full))
-    told = tuple((torch.tensor(group.images), kept) for group, kept in zip(groups, chosen, strict=True))
+    told = tuple((torch.tensor(group.images), choice) for group, choice in zip(groups, choices, strict=True))
     return Observed(padded(by_image(groups, chosen)), before, after, weights, groups=told)

@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError, brief
-from tokprune.interfaces import Reduction
+from tokprune.interfaces import Choice, Reduction
 from tokprune.noting import noting
 from tokprune.signal import Signal
 
 
 def reduce_tokens(
-    reduction: Reduction, tokens: Tensor, kept: Tensor, signal: Signal, sizes: Tensor | None = None
+    reduction: Reduction, tokens: Tensor, choice: Choice, signal: Signal, sizes: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Tokens `[image token dim]` and sizes `[image token]` at full length, as `reduction` leaves them.
 
@@ -24,9 +24,9 @@ def reduce_tokens(
     """
     if not reduction.reads_tokens:
         return tokens, sizes
-    with noting("reduction", reduction, signal, tokens=tokens, kept=kept):
+    with noting("reduction", reduction, signal, tokens=tokens, kept=choice.kept):
         extra = signal.pick(getattr(reduction, "wants", ()))
-        found: Any = reduction(tokens, kept.to(tokens.device), sizes, **extra)
+        found: Any = reduction(tokens, choice.kept.to(tokens.device), sizes, **extra)
         reduced, sizes = _checked(reduction, found, tokens)
     return reduced.to(tokens.dtype), sizes
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tokprune.apply import apply
 from tokprune.errors import AdapterError
-from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.interfaces import Adapter, Choice, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.observe import observe
 from tokprune.outputs import answer_of
@@ -143,7 +143,7 @@ def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
         own = _remembered(case)
         before, traces = case.answer(), _traces(case.model, own)
 
-        def broken(signal: Signal, keep: Keep | None = None) -> Tensor:
+        def broken(signal: Signal, keep: Keep | None = None) -> Choice:
             raise KeyboardInterrupt
 
         def done(observed: Observed) -> None:

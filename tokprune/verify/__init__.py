@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tokprune.adapters.upstream import SEQUENCES
 from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError
-from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.interfaces import Adapter, Choice, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.outputs import answer_of
 from tokprune.signal import Signal
@@ -25,8 +25,8 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
         raise TokpruneError("check compares outputs bit for bit, so dropout must be off: call model.eval() first")
     plain = _answer(model, inputs)
 
-    def keep_all(signal: Signal, keep: Keep | None = None) -> Tensor:
-        return torch.ones(signal.shape, dtype=torch.bool, device=plain.device)
+    def keep_all(signal: Signal, keep: Keep | None = None) -> Choice:
+        return Choice.all_of(signal, plain.device)
 
     seen: list[Observed] = []
     everything = replace(cut, choose=keep_all, keep=1.0)
@@ -47,7 +47,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
             f"keep=1.0 changed the model's answer by up to {difference:.3g}; expected no difference at all"
         )
     seen.clear()
-    chosen: list[Tensor] = []
+    chosen: list[Choice] = []
     entered: set[int] = set()
     attachment = adapter.attach(model, replace(cut, choose=noting(cut, chosen)), seen.append, owner)
     spy = _Spy(seen, entered, attachment.reader, getattr(attachment, "joins_images", False))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tokprune.adapters.upstream import CACHE_NAMES, cache_lengths, cache_of
 from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError, UnsupportedCallError
-from tokprune.interfaces import Adapter, Cut, Observed
+from tokprune.interfaces import Adapter, Choice, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.signal import Signal
 
@@ -54,7 +54,7 @@ class GenerationProof:
         self.model, self.adapter, self.cut, self.owner = model, adapter, cut, owner
         self.prompt = {name: value for name, value in inputs.items() if not name.startswith(_NOT_ASKED)}
 
-    def hold(self, keep_all: Callable[..., Tensor], elections: int) -> None:
+    def hold(self, keep_all: Callable[..., Choice], elections: int) -> None:
         """Raise `TokpruneError` if a proof fails, and warn where the model or the policy cannot generate at all.
 
         Args:
@@ -68,7 +68,7 @@ class GenerationProof:
             return
         try:
             same, _ = self._pruned(replace(self.cut, choose=keep_all, keep=1.0))
-            chosen: list[Tensor] = []
+            chosen: list[Choice] = []
             cached, seen = self._pruned(replace(self.cut, choose=noting(self.cut, chosen)))
         except UnsupportedCallError as error:
             _not_proved(f"this policy refuses to generate ({_short(error)})")
@@ -82,9 +82,9 @@ class GenerationProof:
         self._proves_a_shorter_cache(plain, cached, seen[0])
         self._proves_that_the_cache_changes_nothing(plain, cached, chosen[:elections])
 
-    def _proves_one_choice(self, chosen: Sequence[Tensor], elections: int) -> None:
-        for number, kept in enumerate(chosen[elections:]):
-            if not torch.equal(kept, chosen[number % elections]):
+    def _proves_one_choice(self, chosen: Sequence[Choice], elections: int) -> None:
+        for number, choice in enumerate(chosen[elections:]):
+            if not torch.equal(choice.kept, chosen[number % elections].kept):
                 raise TokpruneError(
                     "a generation with a cache chose anew at a later step, and other tokens: expected the tokens that "
                     "were kept with the prompt to stay the same; which they were was not found by the cache"
@@ -102,7 +102,7 @@ class GenerationProof:
                     f"tokens; expected {expected}, {dropped} fewer than without pruning"
                 )
 
-    def _proves_that_the_cache_changes_nothing(self, plain: Written, cached: Written, chosen: Sequence[Tensor]) -> None:
+    def _proves_that_the_cache_changes_nothing(self, plain: Written, cached: Written, chosen: Sequence[Choice]) -> None:
         if not (plain.logits and cached.logits):
             return _not_proved("the model gives no logits of what it generates")
         try:
@@ -160,25 +160,25 @@ class GenerationProof:
         return Written(sequences, getattr(output, "logits", None) or (), cache_lengths(cache_of(output)))
 
 
-def noting(cut: Cut, chosen: list[Tensor]) -> Any:
+def noting(cut: Cut, chosen: list[Choice]) -> Any:
     """What chooses as `cut` does, and notes what was kept."""
 
-    def choose(signal: Signal, keep: Keep | None = None) -> Tensor:
-        kept = cut.choose(signal) if keep is None else cut.choose(signal, keep)
-        chosen.append(kept)
-        return kept
+    def choose(signal: Signal, keep: Keep | None = None) -> Choice:
+        choice = cut.choose(signal) if keep is None else cut.choose(signal, keep)
+        chosen.append(choice)
+        return choice
 
     return choose
 
 
-def _repeating(chosen: Sequence[Tensor]) -> Any:
+def _repeating(chosen: Sequence[Choice]) -> Any:
     """What keeps those tokens again and again, so that a step without a cache keeps what the prompt kept."""
     asked = 0
 
-    def choose(signal: Signal, keep: Keep | None = None) -> Tensor:
+    def choose(signal: Signal, keep: Keep | None = None) -> Choice:
         nonlocal asked
         asked += 1
-        return chosen[(asked - 1) % len(chosen)].clone()
+        return chosen[(asked - 1) % len(chosen)]
 
     return choose
 

@@ -189,7 +189,8 @@ class CrossCut(Attached):
         images = readers.images or len(states) // rows
         hidden = states.reshape(rows * images, -1, states.shape[-1])
         signal = self._signal(call, hidden[:, protected:], replace(readers, images=images, mask=mask))
-        kept = self.cut.choose(signal)
+        choice = self.cut.choose(signal)
+        kept = choice.kept
         call.done = True
         call.votes.clear()  # queries and keys of the layers: not needed any more
         stays = torch.nn.functional.pad(kept.to(states.device), (protected, 0), value=True).view(rows, -1)
@@ -205,11 +206,13 @@ class CrossCut(Attached):
             kept_rows = Rows.of(stays, "right", lengths)
             call.columns = Columns(kept_rows, whole)
             if not call.columns.whole:
-                tokens, sizes = reduce_tokens(self.cut.reduction, hidden[:, protected:], kept, signal)
+                tokens, sizes = reduce_tokens(self.cut.reduction, hidden[:, protected:], choice, signal)
                 full = torch.cat([hidden[:, :protected], tokens], dim=1).reshape(whole.shape)
                 call.columns = Columns(kept_rows, kept_rows.take(full, 0.0))
         copies = self._copies(rows)
-        self.done(Observed(kept, stays.shape[1], call.columns.rows.length, sizes, copies=copies, images=images))
+        self.done(
+            Observed(kept, stays.shape[1], call.columns.rows.length, sizes, (choice,), copies=copies, images=images)
+        )
 
     def _copies(self, rows: int) -> int:
         """How many of the rows are copies of one prompt: `generate` makes them where it follows several answers."""

@@ -16,7 +16,7 @@ from tokprune.adapters.inside.refusals import check_copies
 from tokprune.adapters.inside.shorter import Shorter
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.errors import UnsupportedCallError
-from tokprune.interfaces import Cut, Observed
+from tokprune.interfaces import Choice, Cut, Observed
 from tokprune.keep import keep_count
 from tokprune.layers import LayerVotes
 from tokprune.signal import Signal, Text
@@ -43,23 +43,23 @@ class Election:
         if call.layout.copies > 1 and not call.encoded:
             check_copies(groups)
         signals = [self._signal(call, group, states) for group in groups]
-        chosen = [self.cut.choose(signal) for signal in signals]
+        choices = [self.cut.choose(signal) for signal in signals]
         call.done = True
         call.looks.clear()  # queries and keys of the layers: not needed any more
         stays = torch.ones_like(call.layout.placeholders)
-        for group, kept in zip(groups, chosen, strict=True):
-            stays = stays.index_put((group.rows[:, None], group.places), kept.to(stays.device))
+        for group, choice in zip(groups, choices, strict=True):
+            stays = stays.index_put((group.rows[:, None], group.places), choice.kept.to(stays.device))
         lengths = [each for each in self._lengths(groups, stays) for _ in range(call.layout.copies)]
         stays, before = stays.repeat_interleave(call.layout.copies, dim=0), states.shape[1]
         sizes: Sequence[Tensor | None] = [None] * len(groups)
         if min(lengths) < before:
-            states, sizes = self._reduced(call, states, groups, chosen, signals)
+            states, sizes = self._reduced(call, states, groups, choices, signals)
             if self.cut.reduction.removes:
                 call.shorter = Shorter.of(stays, lengths)
                 states = call.shorter.states(states)
             else:
                 call.shorter = Shorter.hiding(stays)
-        return states, observed_in_groups(groups, chosen, sizes, before, states.shape[1])
+        return states, observed_in_groups(groups, choices, sizes, before, states.shape[1])
 
     def _signal(self, call: Prompt, group: Group, states: Tensor) -> Signal:
         found: dict[str, Any] = {}
@@ -94,14 +94,19 @@ class Election:
         return lengths
 
     def _reduced(
-        self, call: Prompt, states: Tensor, groups: Sequence[Group], chosen: Sequence[Tensor], signals: Sequence[Signal]
+        self,
+        call: Prompt,
+        states: Tensor,
+        groups: Sequence[Group],
+        choices: Sequence[Choice],
+        signals: Sequence[Signal],
     ) -> tuple[Tensor, Sequence[Tensor | None]]:
         """The hidden states after the reduction, and what each image's tokens stand for."""
         if not self.cut.reduction.reads_tokens:
             return states, [None] * len(groups)
         sizes, copies, once = [], call.layout.copies, call.once(states)
-        for group, kept, signal in zip(groups, chosen, signals, strict=True):
-            tokens, size = reduce_tokens(self.cut.reduction, group.of(once), kept, signal)
+        for group, choice, signal in zip(groups, choices, signals, strict=True):
+            tokens, size = reduce_tokens(self.cut.reduction, group.of(once), choice, signal)
             rows, places = group.rows.to(states.device)[:, None], group.places.to(states.device)
             once = once.index_put((rows, places), tokens)
             sizes.append(size)

@@ -135,10 +135,10 @@ class EncoderPruning(OutputPruning):
         count, begin, end = call.counts[call.stage], (0, *self.places)[call.stage], self.places[call.stage]
         self._refuse_others(call, before, end)
         signal = self._signal(call, tokens, dict.fromkeys(ENCODER_ATTENTION, range(begin, end)))
-        kept = self.cut.choose(signal, count) if stages > 1 else self.cut.choose(signal)
-        call.choices.append(kept)
+        choice = self.cut.choose(signal, count) if stages > 1 else self.cut.choose(signal)
+        call.choices.append(choice)
         call.stage += 1
-        shorter = self._shorter(call, hidden, kept, signal, count)
+        shorter = self._shorter(call, hidden, choice, signal, count)
         call.votes.clear()  # queries and keys of the layers: not needed any more
         if call.stage == stages:
             call.done = True

@@ -15,7 +15,7 @@ from tokprune.adapters.capture import Capture
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.functional import kept_index
 from tokprune.functional.chunks import is_traced
-from tokprune.interfaces import Observed
+from tokprune.interfaces import Choice, Observed
 from tokprune.signal import ATTENTION_NAMES, Signal
 
 
@@ -24,7 +24,7 @@ class Output(Observation):
     """One call whose output is pruned, in one stage or several."""
 
     grid: tuple[int, int] | None = None
-    choices: list[Tensor] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
     alive: Tensor | None = None
     """Which of the original target tokens are left, int `[image token]`; None while all are."""
     sizes: Tensor | None = None
@@ -56,14 +56,13 @@ class OutputPruning(Attached):
             found["grid"] = call.grid
         return Signal(**found, shape=(tokens.shape[0], tokens.shape[1]), source=self.where)
 
-    def _shorter(self, call: Output, hidden: Tensor, kept: Tensor, signal: Signal, count: int) -> Tensor:
-        """`hidden` `[image token dim]` with the protected tokens and the `count` that are `kept` of each image."""
+    def _shorter(self, call: Output, hidden: Tensor, choice: Choice, signal: Signal, count: int) -> Tensor:
+        """`hidden` `[image token dim]` with the protected tokens and the `count` that stay of each image."""
         tokens = unprotected(hidden, self.protected)
         if count == tokens.shape[1]:
             return hidden
-        kept = kept.to(hidden.device)
-        tokens, sizes = reduce_tokens(self.cut.reduction, tokens, kept, signal, call.sizes)
-        stays = kept_index(kept, count)
+        tokens, sizes = reduce_tokens(self.cut.reduction, tokens, choice, signal, call.sizes)
+        stays = kept_index(choice.kept.to(hidden.device), count)
         call.alive = stays if call.alive is None else call.alive.gather(1, stays)
         call.sizes = None if sizes is None else sizes.gather(1, stays)
         tokens = tokens.gather(1, stays[..., None].expand(-1, -1, hidden.shape[-1]))
@@ -71,7 +70,7 @@ class OutputPruning(Attached):
 
     def _report(self, call: Output, length: int) -> None:
         """Report what was done to the tokens that there were before the first stage; `length` of them go on."""
-        first = call.choices[0]
+        first = call.choices[0].kept
         kept, sizes = first, None
         if call.alive is not None:
             alive = call.alive.to(first.device)

@@ -16,7 +16,7 @@ from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
 from tokprune.functional import kept_index
-from tokprune.interfaces import Cut, Observed
+from tokprune.interfaces import Choice, Cut, Observed
 from tokprune.keep import keep_count
 from tokprune.signal import ATTENTION_NAMES, Signal, Text
 
@@ -54,7 +54,8 @@ class PromptShortener:
         counts = self.check(call)
         places = call.placeholders.to(embeds.device)
         signal = self._signal(call, call.vectors, embeds, mask, places)
-        kept = self.cut.choose(signal)
+        choice = self.cut.choose(signal)
+        kept = choice.kept
         call.done = True
         call.votes.clear()  # queries and keys of all layers: not needed any more
         length, sizes = embeds.shape[1], None
@@ -63,7 +64,7 @@ class PromptShortener:
         if min(lengths) < length:
             kwargs = dict(kwargs)
             if self.cut.reduction.reads_tokens:
-                embeds, sizes = self._reduce(embeds, places, kept, signal)
+                embeds, sizes = self._reduce(embeds, places, choice, signal)
             rows = Rows.of(stays, "right" if self.encoder_decoder else "left", lengths)
             kwargs.update(self._moved_positions(call, kwargs, mask, stays, rows, generating))
             if self.cut.reduction.removes:
@@ -72,7 +73,7 @@ class PromptShortener:
             else:
                 call.shown = Rows.hiding(stays)
                 kwargs.update(inputs_embeds=embeds, attention_mask=mask * stays.to(mask.dtype))
-        return kwargs, Observed(kept, length, kwargs["inputs_embeds"].shape[1], sizes)
+        return kwargs, Observed(kept, length, kwargs["inputs_embeds"].shape[1], sizes, (choice,))
 
     def check(self, call: Call) -> list[int] | None:
         """Placeholders in each row, or None where they cannot be counted yet; refused if they do not fit the images."""
@@ -118,10 +119,10 @@ class PromptShortener:
             source=f"adapter {family.name!r} target {self.cut.target!r}",
         )
 
-    def _reduce(self, embeds: Tensor, places: Tensor, kept: Tensor, signal: Signal) -> tuple[Tensor, Tensor | None]:
-        flat = kept_index(places.reshape(1, -1), kept.numel())[0]  # without asking the device how many there are
-        tokens = embeds.flatten(0, 1)[flat].view(*kept.shape, embeds.shape[-1])
-        reduced, sizes = reduce_tokens(self.cut.reduction, tokens, kept, signal)
+    def _reduce(self, embeds: Tensor, places: Tensor, choice: Choice, signal: Signal) -> tuple[Tensor, Tensor | None]:
+        flat = kept_index(places.reshape(1, -1), choice.kept.numel())[0]  # without asking the device how many there are
+        tokens = embeds.flatten(0, 1)[flat].view(*choice.kept.shape, embeds.shape[-1])
+        reduced, sizes = reduce_tokens(self.cut.reduction, tokens, choice, signal)
         return embeds.masked_scatter(places[..., None], reduced), sizes
 
     def _taken(self, rows: Rows, kwargs: dict[str, Any], embeds: Tensor, mask: Tensor) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.functional import kept_index
-from tokprune.interfaces import Cut
+from tokprune.interfaces import Choice, Cut
 from tokprune.keep import keep_count
 from tokprune.signal import Signal
 
@@ -20,21 +20,21 @@ class Group:
 
     Attributes:
         images: which images.
-        chosen: what `Cut.choose` returned, bool `[image token]`.
+        choice: what `Cut.choose` returned.
         counts: how many tokens of each image stay.
         tokens: all vectors after the reduction `[image token dim]`.
         sizes: how many tokens each of them stands for `[image token]`, or None if nothing was merged.
     """
 
     images: Sequence[int]
-    chosen: Tensor
+    choice: Choice
     counts: Sequence[int]
     tokens: Tensor
     sizes: Tensor | None
 
     def stays(self) -> list[Tensor]:
         """For each image, the vectors that stay `[token dim]`."""
-        kept = self.chosen.to(self.tokens.device)
+        kept = self.choice.kept.to(self.tokens.device)
         return [
             image[kept_index(row[None], count)[0]]
             for image, row, count in zip(self.tokens, kept, self.counts, strict=True)
@@ -43,13 +43,13 @@ class Group:
 
 def elect(cut: Cut, signal: Signal, images: Sequence[int], tokens: Tensor) -> Group:
     """Hold the election among the tokens `[image token dim]` of `images`, and reduce them."""
-    chosen = cut.choose(signal)
-    count = chosen.shape[1]
+    choice = cut.choose(signal)
+    count = choice.kept.shape[1]
     if cut.keep is None:
-        counts: list[int] = chosen.sum(dim=1).tolist()
+        counts: list[int] = choice.kept.sum(dim=1).tolist()
     else:
         counts = [keep_count(cut.keep, count)] * len(images)
     sizes = None
     if min(counts) < count:
-        tokens, sizes = reduce_tokens(cut.reduction, tokens, chosen, signal)
-    return Group(images, chosen, counts, tokens, sizes)
+        tokens, sizes = reduce_tokens(cut.reduction, tokens, choice, signal)
+    return Group(images, choice, counts, tokens, sizes)

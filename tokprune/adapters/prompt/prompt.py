@@ -49,7 +49,7 @@ class ImagePrompt:
         groups = self._elect(call, arguments, images)
         call.done = True
         call.votes.clear()  # queries and keys of all layers: not needed any more
-        kept = by_image(groups, [group.chosen for group in groups])
+        kept = by_image(groups, [group.choice.kept for group in groups])
         numbers: list[int] = by_image(groups, [group.counts for group in groups])
         before, after = call.input_ids.shape[1], call.input_ids.shape[1]
         if sum(numbers) < sum(len(image) for image in images):
@@ -57,8 +57,8 @@ class ImagePrompt:
             if self.cut.reduction.removes:
                 images = by_image(groups, [group.stays() for group in groups])
                 call.kept = None if call.features is None else call.features.kept(images, kept, numbers)
-        chosen, sizes = [group.chosen for group in groups], [group.sizes for group in groups]
-        return arguments, observed_in_groups(groups, chosen, sizes, before, after)
+        choices, sizes = [group.choice for group in groups], [group.sizes for group in groups]
+        return arguments, observed_in_groups(groups, choices, sizes, before, after)
 
     def _elect(self, call: ImageCall, arguments: dict[str, Any], images: Sequence[Tensor]) -> list[Group]:
         groups = []

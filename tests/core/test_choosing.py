@@ -8,7 +8,7 @@ import torch
 
 from tokprune import InvalidValueError, Policy, Signal, Votes, aggregators, selectors
 from tokprune.adapters.reducing import reduce_tokens
-from tokprune.election import hold_election
+from tokprune.interfaces import Choice
 
 SIGNAL = Signal(tokens=torch.tensor([[[1.0], [3.0], [2.0]], [[9.0], [0.0], [1.0]]]))
 
@@ -37,39 +37,39 @@ class Asking(selectors.TopK):
 
 
 def test_an_election_keeps_the_best_and_tells_the_scores():
-    kept, scores = hold_election(Policy("l2-norm", keep=1), SIGNAL)
-    assert kept.tolist() == [[False, True, False], [True, False, False]]
-    assert scores.tolist() == [[1.0, 3.0, 2.0], [9.0, 0.0, 1.0]]
+    choice = Policy("l2-norm", keep=1).choose(SIGNAL)
+    assert choice.kept.tolist() == [[False, True, False], [True, False, False]]
+    assert choice.scores.tolist() == [[1.0, 3.0, 2.0], [9.0, 0.0, 1.0]]
 
 
 def test_a_selector_gets_what_it_wants():
     signal = Signal(tokens=torch.tensor([[[0.0], [3.0]]]))
-    kept, _ = hold_election(Policy("l2-norm", keep=1, selector=Asking()), signal)
+    kept = Policy("l2-norm", keep=1, selector=Asking()).choose(signal).kept
     assert kept.tolist() == [[True, False]]
 
 
 def test_an_election_needs_no_gradient():
     signal = Signal(tokens=torch.rand(1, 3, 2, requires_grad=True))
-    assert not hold_election(Policy("l2-norm"), signal)[1].requires_grad
+    assert not Policy("l2-norm").choose(signal).scores.requires_grad
 
 
 @pytest.mark.parametrize("what", [None, torch.zeros(2, 4), torch.zeros(3), torch.zeros(2, 3, dtype=torch.long)])
 def test_scores_that_are_none_name_the_aggregator_and_what_was_expected(what):
     policy = Policy("l2-norm", aggregator=Returning(what))
     with pytest.raises(InvalidValueError, match=r"(?s)aggregator Returning.* must return a float tensor .*\(2, 3\)"):
-        hold_election(policy, SIGNAL)
+        policy.choose(SIGNAL)
 
 
 @pytest.mark.parametrize("what", [None, torch.zeros(2, 3), torch.zeros(2, 4) > 1, torch.tensor([[0, 1]])])
 def test_a_choice_that_is_none_names_the_selector_and_what_was_expected(what):
     with pytest.raises(InvalidValueError, match=r"(?s)selector Returning.* must return a bool tensor .*\(2, 3\)"):
-        hold_election(Policy("l2-norm", selector=Returning(what)), SIGNAL)
+        Policy("l2-norm", selector=Returning(what)).choose(SIGNAL)
 
 
 def test_an_image_of_which_nothing_stays_is_an_error():
     selector = Returning(torch.tensor([[True, False, False], [False] * 3]))
     with pytest.raises(InvalidValueError, match="kept no token at all of some image"):
-        hold_election(Policy("l2-norm", selector=selector), SIGNAL)
+        Policy("l2-norm", selector=selector).choose(SIGNAL)
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class Giving:
 @pytest.mark.parametrize("rule", ["sum", "borda"])
 def test_what_is_not_votes_names_the_scorer_and_what_was_expected(what, message, rule):
     with pytest.raises(InvalidValueError, match=rf"(?s)scorer Giving\(.*{message}"):
-        hold_election(Policy(Giving(what), aggregator=rule), SIGNAL)
+        Policy(Giving(what), aggregator=rule).choose(SIGNAL)
 
 
 def test_scores_with_nan_name_the_aggregator():
     with pytest.raises(InvalidValueError, match=r"(?s)aggregator Returning.* of the votes of L2Norm.* have 6 NaN"):
-        hold_election(Policy("l2-norm", aggregator=Returning(torch.full((2, 3), torch.nan))), SIGNAL)
+        Policy("l2-norm", aggregator=Returning(torch.full((2, 3), torch.nan))).choose(SIGNAL)
 
 
 class Failing:
@@ -136,7 +136,7 @@ class Late(Failing):
 def test_the_error_of_a_component_is_noted_with_its_name_and_shapes(kind, component):
     signal = Signal(tokens=torch.zeros(2, 3, 5), source="adapter 'mine' target 'query'")
     with pytest.raises(KeyError) as caught:
-        hold_election(Policy(**{"scorer": "l2-norm", kind: component}), signal)
+        Policy(**{"scorer": "l2-norm", kind: component}).choose(signal)
     (note,) = caught.value.__notes__
     assert note.startswith(f"tokprune: raised by {kind} Failing(), for adapter 'mine' target 'query'; given ")
     assert "[image token] = (2, 3), tokens (2, 3, 5)" in note
@@ -170,16 +170,16 @@ def test_a_reduction_that_returns_something_else_is_named(what, got):
     with pytest.raises(
         InvalidValueError, match=rf"(?s)reduction Reducing.*\(2, 3, 1\) and sizes.*\(2, 3\).*got \({got}\)"
     ):
-        reduce_tokens(Reducing(what), SIGNAL.tokens, torch.ones(2, 3, dtype=torch.bool), SIGNAL)
+        reduce_tokens(Reducing(what), SIGNAL.tokens, Choice.all_of(SIGNAL), SIGNAL)
 
 
 def test_the_error_of_a_reduction_is_noted():
     with pytest.raises(KeyError) as caught:
-        reduce_tokens(Failing(), SIGNAL.tokens, torch.ones(2, 3, dtype=torch.bool), SIGNAL)
+        reduce_tokens(Failing(), SIGNAL.tokens, Choice.all_of(SIGNAL), SIGNAL)
     assert "raised by reduction Failing()" in caught.value.__notes__[0]
 
 
 def test_any_rule_can_follow_any_scorer():
     for rule in (aggregators.Borda(), aggregators.Copeland(), aggregators.Plurality()):
-        kept, _ = hold_election(Policy("l2-norm", keep=1, aggregator=rule), SIGNAL)
+        kept = Policy("l2-norm", keep=1, aggregator=rule).choose(SIGNAL).kept
         assert kept.tolist() == [[False, True, False], [True, False, False]]

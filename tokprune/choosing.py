@@ -1,4 +1,4 @@
-"""One election: signal -> votes -> scores -> kept, by a policy, with every step checked."""
+"""Choose which tokens stay: signal -> votes -> scores -> kept, with what every component gives checked."""
 
 from __future__ import annotations
 
@@ -9,43 +9,40 @@ import torch
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError, brief
-from tokprune.interfaces import Aggregator, Scorer, Selector
+from tokprune.interfaces import Aggregator, Choice, Scorer, Selector
 from tokprune.keep import Keep, keep_count
+from tokprune.kernels import record_backends
 from tokprune.noting import noting
-from tokprune.policy import Policy
 from tokprune.signal import Signal
 from tokprune.votes import Votes
 
 
-def hold_election(policy: Policy, signal: Signal, keep: Keep | None = None) -> tuple[Tensor, Tensor]:
-    """Kept tokens (bool) and their scores (float), both `[batch token]`.
+def choose(scorer: Scorer, aggregator: Aggregator, selector: Selector, signal: Signal, keep: Keep) -> Choice:
+    """Choose which tokens stay.
 
     What a component raises gets a note with its name and what it was given.
 
     Args:
-        policy: who scores, adds and selects.
+        scorer: signal -> votes.
+        aggregator: votes -> scores.
+        selector: scores and keep -> kept.
         signal: what was observed.
-        keep: what stays, if not the policy's own keep.
+        keep: what stays.
 
     Raises:
         InvalidValueError: a component returned something unusable; the message names it.
     """
-    if policy.scorer is None or policy.aggregator is None:
-        raise InvalidValueError(
-            f"{policy!r} has no scorer yet; tokprune.apply(model, policy) takes the default of the model's adapter"
-        )
-    share = policy.keep if keep is None else keep
-    wants = getattr(policy.selector, "wants", ())
-    with torch.no_grad():
-        votes: Iterable[Votes] = _votes(policy.scorer, signal)
+    wants = getattr(selector, "wants", ())
+    with torch.no_grad(), record_backends() as ran:
+        votes: Iterable[Votes] = _votes(scorer, signal)
         if "votes" in wants:
             votes = list(votes)
-        scores = _scores(policy.aggregator, policy.scorer, votes, signal)
+        scores = _scores(aggregator, scorer, votes, signal)
         extra = signal.pick(name for name in wants if name != "votes")
         if "votes" in wants:
             extra["votes"] = votes
-        kept = _kept(policy.selector, scores, share, signal, extra)
-    return kept, scores
+        kept = _kept(selector, scores, keep, signal, extra)
+    return Choice(kept, None, scores, ", ".join(sorted(ran)) or "reference")
 
 
 def _votes(scorer: Scorer, signal: Signal) -> Iterator[Votes]:
