@@ -10,6 +10,7 @@ from tokprune import builtin
 from tokprune.adapters import Blip2, EncoderPruning, InstructBlip
 from tokprune.adapters.families.qformer import encoder_family, query_family
 from tokprune.adapters.prompt.delegated import DelegatedCut
+from tokprune.interfaces import Choice
 from tokprune.reductions import Mask
 from tokprune.testing import adapters, check_adapter, components
 from tokprune.testing.attentionwatch import AttentionWatch
@@ -95,7 +96,7 @@ class Swallows(Blip2):
             except BaseException:
                 kept = torch.zeros(signal.shape, dtype=torch.bool)
                 kept[:, :1] = True
-                return kept
+                return Choice(kept, None, torch.zeros(signal.shape))
 
         return super().attach(model, replace(cut, choose=choose), done, owner)
 
