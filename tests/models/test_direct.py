@@ -5,12 +5,13 @@ import torch
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 
 import tokprune
-from tokprune import UnsupportedCallError
+from tokprune import AdapterError, UnsupportedCallError
 from tokprune.adapters import calls
 from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 from tokprune.testing.tiny_embed import pixels, tiny_llava
 from tokprune.testing.tiny_embed import prompts as image_prompts
 
+from .seams import SEAMS, answer, built, options_of
 from .traces import traces
 
 KEEP = {"scorer": "first", "keep": 3}
@@ -59,11 +60,12 @@ def test_hooks_of_accelerate_and_a_policy_come_and_go_in_any_order(llava, inputs
         remove_hook_from_module(llava)
     else:
         remove_hook_from_module(llava)
+        assert torch.equal(direct(llava, inputs), expected)
         assert torch.equal(called(llava, inputs), expected)
         handle.remove()
     assert torch.equal(direct(llava, inputs), plain)
     own = llava.__dict__.pop("forward", None)  # accelerate leaves the bound method there
-    assert not isinstance(own, tokprune.adapters.modules.MethodShim)
+    assert not isinstance(own, tokprune.adapters.hooks.MethodShim)
     assert traces(llava) == before
 
 
@@ -83,6 +85,46 @@ def test_a_call_that_breaks_off_leaves_no_note_of_it(llava, inputs):
             direct(llava, inputs)
         hook.remove()
         assert torch.equal(direct(llava, inputs), expected)
+
+
+def test_a_forward_that_others_put_back_is_noticed(llava, inputs):
+    before, plain = traces(llava), called(llava, inputs)
+    with tokprune.apply(llava, **KEEP):
+        llava.forward = type(llava).forward.__get__(llava)  # such as one that was kept from before the policy
+        with pytest.raises(
+            AdapterError, match=r"forward of this Llava.* was replaced .*handle\.remove.*apply again"
+        ):
+            called(llava, inputs)
+        del llava.forward
+    assert torch.equal(called(llava, inputs), plain)
+    assert traces(llava) == before
+
+
+def test_a_call_in_the_middle_of_a_call_leaves_that_as_it_was(llava, inputs):
+    others, seen = {**inputs, "pixel_values": -inputs["pixel_values"]}, []
+
+    def inner(module, args):
+        if not seen:
+            seen.append(None)
+            seen.append(called(llava, others))
+
+    with tokprune.apply(llava, scorer="l2-norm", keep=3):
+        expected, other = called(llava, inputs), called(llava, others)
+        with llava.model.language_model.register_forward_pre_hook(inner):
+            assert torch.equal(called(llava, inputs), expected)
+    assert torch.equal(seen[1], other)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seam", ["layer", "methods", "encoder's output", "decoder", "heads"])
+def test_a_direct_call_is_pruned_at_every_pruning_point(seam):
+    model, inputs = built(SEAMS[seam][0])
+    with tokprune.apply(model, **options_of(seam)) as handle:
+        expected = answer(model, inputs)
+        counts = handle.report.counts
+        handle.forget_report()
+        assert torch.equal(answer(model.forward, inputs), expected)
+        assert torch.equal(handle.report.counts, counts)
 
 
 def test_a_replica_is_refused(llava, inputs):

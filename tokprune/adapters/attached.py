@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
 
 from tokprune.adapters.calls import leave_call
-from tokprune.adapters.doors import Door
-from tokprune.adapters.hooks import Hook, guard_hooks, release_hooks
-from tokprune.adapters.modules import MethodShim
+from tokprune.adapters.entrance import Entrance, Running, Underway, Watch
+from tokprune.adapters.hooks import MethodShim, parts_on
 from tokprune.adapters.shape import Relied, check_shape
-from tokprune.adapters.tap import Tap, taps_on
-from tokprune.adapters.underway import Running, Underway
 from tokprune.adapters.unpruned import Brought
-from tokprune.compiled import forget_compiled
+from tokprune.compiled import forget_compiled, guard_hooks, release_hooks
 from tokprune.errors import UnprunedWarning
 from tokprune.interfaces import Cut, Observed
 
@@ -79,12 +76,23 @@ class Attached:
         try:
             guard_hooks(self)
             self._install(self._undo)
-            for module in dict.fromkeys((self.model, *doors)):
-                Door(self, module, self.methods if module is self.model else ()).install(self._undo)
+            self._enclose(dict.fromkeys((self.model, *doors)))
             self.underway.open()
         except BaseException:
             self.remove()
             raise
+
+    def _enclose(self, doors: Iterable[nn.Module]) -> None:
+        """Let each call of these modules be a call of its own, and of the model's methods that users call."""
+        entrances = {each.module: each for each in self._undo if isinstance(each, Entrance)}
+        for module in doors:
+            if module not in entrances:
+                entrances[module] = Entrance(self, module)
+                entrances[module].install(self._undo)
+        for name in self.methods:
+            if hasattr(self.model, name):
+                Entrance(self, self.model, name=name).install(self._undo)
+        Watch(entrances[self.model]).install(self._undo)
 
     def _relies(self) -> Iterable[Relied]:
         """What the cut reads, replaces or stands in for, by the names that the model's library gives it."""
@@ -101,24 +109,14 @@ class Attached:
             call.brought.pruned = True
         self._tell(observed)
 
-    def begins(self, method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Look at a call that begins: what was told of an earlier one holds no longer, unless it goes on from that."""
-        call = self.underway.running
-        if call is None:
-            return
-        call.brought = Brought.by(method, args, kwargs)
+    def begins(self, call: Running, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Look at a call that begins: the report of an earlier one holds no longer, unless it goes on from that."""
+        call.brought = Brought.by(call.method, args, kwargs)
         if not call.brought.goes_on and hasattr(self.owner, "forget_report"):
             self.owner.forget_report()
 
-    def ended(self, call: Running | None, module: nn.Module) -> None:
-        """Warn once of what a call brought that was not pruned.
-
-        Args:
-            call: the outermost call, if it is pruned.
-            module: what was called.
-        """
-        if call is None or not call.ended or call.brought is None:
-            return
+    def ended(self, call: Running, module: nn.Module) -> None:
+        """Warn once of what an outermost call brought that was not pruned; `module` is what was called."""
         self.nothing_to_prune = call.brought.nothing(self.model, self.never)
         reason = call.brought.unpruned(self.model, module, self.never, module is self.reads)
         if reason is not None and not self._warned:
@@ -130,8 +128,7 @@ class Attached:
         self._put(MethodShim(module, name, around))
 
     def _put(self, shim: MethodShim) -> None:
-        self._undo.append(shim)
-        shim.install()
+        shim.install(self._undo)
 
     def remove(self) -> None:
         """Prune no call any more that begins from now on, and take every hook and shim off the model.
@@ -147,9 +144,9 @@ class Attached:
         for each in reversed(self._undo):
             each.remove()
         for module in self.model.modules():  # also those that were put there by others, in a copy of a module
-            for found in list(_parts(module)):
-                if found.attachment is self:
-                    _take_away(module, found)
+            for part in list(parts_on(module)):
+                if part.attachment is self:
+                    part.take_off(module)
         self._undo.clear()
         release_hooks(self)
         leave_call(self)  # one that an interrupt left behind
@@ -158,29 +155,5 @@ class Attached:
 
 def attachments_on(model: nn.Module) -> list[Attached]:
     """The cuts that have hooks or shims on `model`."""
-    found = (part.attachment for module in model.modules() for part in _parts(module))
+    found = (part.attachment for module in model.modules() for part in parts_on(module))
     return list(dict.fromkeys(attachment for attachment in found if attachment is not None))
-
-
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
-_ABOUT_HOOKS = (*_HOOKS, "_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
-
-
-def _parts(module: nn.Module) -> Iterator[Any]:
-    """The hooks and shims of cuts on one module."""
-    for name in _HOOKS:
-        yield from (hook for hook in tuple(getattr(module, name).values()) if isinstance(hook, Hook))
-    yield from (value for value in tuple(module.__dict__.values()) if isinstance(value, MethodShim))
-    yield from taps_on(module)
-
-
-def _take_away(module: nn.Module, part: Any) -> None:
-    if isinstance(part, MethodShim):
-        part.remove()
-        return
-    if isinstance(part, Tap):
-        part.take_off(module)
-        return
-    for number in [number for name in _HOOKS for number, hook in getattr(module, name).items() if hook is part]:
-        for name in _ABOUT_HOOKS:
-            getattr(module, name).pop(number, None)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.calls import no_calls
-from tokprune.adapters.modules import MethodShim
+from tokprune.adapters.hooks import MethodShim
 from tokprune.adapters.upstream import (
     MERGE_LISTS,
     PREFIX_FUNCTION,

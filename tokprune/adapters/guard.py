@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tokprune.adapters.callbacks import shown
 from tokprune.adapters.calls import Observation, current_call, during_call
-from tokprune.adapters.hooks import Hook
-from tokprune.adapters.modules import MethodShim
+from tokprune.adapters.entrance import Entrance
+from tokprune.adapters.hooks import MethodShim
 from tokprune.adapters.outercall import Options, named_arguments
 
 
@@ -28,7 +28,7 @@ class Guard:
 
     Args:
         model: the outer model.
-        owner: whose cut it guards.
+        owner: the attachment that it guards.
         check: called with the arguments of each outer call, and with the options of the generation if it is one (else
             None); raises if the call cannot be pruned rightly.
     """
@@ -48,12 +48,10 @@ class Guard:
         return call.arguments if isinstance(call, Generation) else None
 
     def install(self, undo: list[Any]) -> None:
-        """Register the hook and the shim, and append them to `undo`."""
-        undo.append(self.model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True, prepend=True))
+        """Put the stand-ins on the model, and append them to `undo`."""
+        Entrance(self.owner, self.model, self._on_forward, opens=False).install(undo)
         if hasattr(self.model, "generate"):
-            shim = MethodShim(self.model, "generate", self._around_generate)
-            undo.append(shim)
-            shim.install()
+            MethodShim(self.model, "generate", self._around_generate).install(undo)
 
     def _on_forward(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.generation is None:  # else `generate` calls, which was looked at and brings what it made itself

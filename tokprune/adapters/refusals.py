@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.upstream import CACHE_IN_WORDS, GROWING, grows_freely, recomputes_hooks
@@ -53,27 +52,6 @@ def refuse_what_needs_a_mask(where: str, cut: Cut, reader: str) -> None:
         raise AdapterError(
             f"{where}: the selector may keep different numbers of tokens for the images of a batch, and {reader} takes "
             "no mask to fill the gaps; use a selector that keeps the same number, such as 'top-k'"
-        )
-
-
-def refuse_vmap() -> None:
-    """Raise `UnsupportedCallError` inside `torch.func.vmap`, and what is made of it, such as `jacrev`."""
-    functorch = torch._C._functorch
-    levels = functorch.get_interpreter_stack() or ()
-    if any(level.key() == functorch.TransformType.Vmap for level in levels):
-        raise UnsupportedCallError(
-            "torch.func.vmap (jacrev, jacfwd and hessian use it) makes one call for many inputs, and which tokens each "
-            "of them keeps cannot be read in it; call the model once for each, or call handle.remove() first"
-        )
-
-
-def refuse_symbols(values: Iterable[Any]) -> None:
-    """Raise `UnsupportedCallError` where `torch.fx.symbolic_trace` passes symbols in place of tensors."""
-    if any(isinstance(value, Proxy) for value in values):
-        raise UnsupportedCallError(
-            "torch.fx.symbolic_trace of a pruned model: expected tensors, got symbols (torch.fx.Proxy), and hooks "
-            "choose tokens by numbers that a symbol does not have; call handle.remove() first (or trace before "
-            "tokprune.apply), or record the pruned model with torch.jit.trace"
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.hooks import Hook, attachment_of
+from tokprune.adapters.hooks import Holder, Hook, attachment_of
 from tokprune.adapters.upstream import ATTENTION_FUNCTIONS, attention_functions, name_attention
 from tokprune.errors import UnsupportedCallError
 
@@ -191,17 +191,16 @@ def reaches(module: nn.Module) -> bool:
     return named and ATTENTION_FUNCTIONS in _code(kind).co_names
 
 
-def taps_on(module: nn.Module) -> list[Tap]:
-    """The taps that sit on `module`."""
-    config = module.__dict__.get("config")
-    return list(config.taps) if isinstance(config, View) else []
-
-
-class View:
+class View(Holder):
     """A configuration as a tapped module sees it: all is read from and written to the real one, but for the name."""
 
     def __init__(self, real: Any) -> None:
         self.__dict__.update(real=real, taps=[])
+
+    @property
+    def parts(self) -> list[Tap]:
+        """The taps."""
+        return list(self.taps)
 
     @property
     def _attn_implementation(self) -> str:

@@ -23,6 +23,7 @@ from tokprune.adapters.crossing.encodings import Encoded, encoder_sources, note_
 from tokprune.adapters.crossing.family import CrossFamily, cached_layers
 from tokprune.adapters.crossing.refusals import Refusals
 from tokprune.adapters.crossing.textvotes import Readers
+from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.generations import Generations, filled
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
@@ -103,9 +104,8 @@ class CrossCut(Attached):
         refusals = Refusals(self.family, self.cut, self.decoder, self.modules)
         self.guard = Guard(self.model, self, refusals)
         self.guard.install(undo)
-        undo.append(self.encoder.register_forward_pre_hook(Hook(self._begin), with_kwargs=True, prepend=True))
-        undo.append(self.decoder.register_forward_pre_hook(Hook(self._on_decoder), with_kwargs=True, prepend=True))
-        undo.append(self.decoder.register_forward_hook(Hook(self._end), always_call=True))
+        Entrance(self, self.encoder, self._begin, opens=False).install(undo)
+        Entrance(self, self.decoder, self._on_decoder, self._end, opens=False).install(undo)
         self.capture.install(undo)
         for index, module in enumerate(self.modules):
             undo.append(module.register_forward_pre_hook(Hook(self._on_crossing, index), with_kwargs=True))
@@ -157,10 +157,10 @@ class CrossCut(Attached):
             sees=None if gate is None else gate.flatten(1).bool(),
         )
 
-    def _end(self, decoder: nn.Module, args: Any, output: Any) -> None:
-        call = leave_call(self)
-        cache = None if output is None else cache_of(output)
-        if call is not None and cache is not None:
+    def _end(self, call: Reading, output: Any) -> None:
+        leave_call(self)
+        cache = cache_of(output)
+        if cache is not None:
             self.generations.remember(cache, call.columns)
 
     def _on_crossing(

@@ -92,6 +92,8 @@ class EncoderPruning(OutputPruning):
         undo.append(self.sentinel.register_forward_pre_hook(Hook(self._on_sentinel), prepend=True))
         self.capture.install(undo)
         for stage, point in enumerate(self.points):
+            if point is self.encoder:
+                continue  # its entrance sees what it gives
             # In front of other hooks: what records the output (transformers' `output_hidden_states`) gets what goes
             # on, whether it was there before or comes later.
             undo.append(point.register_forward_hook(Hook(self._on_output, stage), prepend=True))
@@ -100,7 +102,7 @@ class EncoderPruning(OutputPruning):
 
     def _install_entry(self, undo: list[Any]) -> None:
         """Put in place what begins and ends one encoding."""
-        Entrance(self, self.encoder, self._begin, first=True).install(undo)
+        Entrance(self, self.encoder, self._begin, self._end).install(undo)
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.capture.verify()
@@ -110,6 +112,9 @@ class EncoderPruning(OutputPruning):
                 refuse_mask("attention_mask")
         images = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() >= 4]
         enter_call(self, self._encoding(images[0] if images else None))
+
+    def _end(self, call: Encoding, output: Any) -> Any:
+        return self._on_output(0, self.encoder, (), output) if self.encoder in self.points else None
 
     def _encoding(self, images: Tensor | None) -> Encoding:
         """The encoding of `images` `[image channel row column]`."""

@@ -19,7 +19,6 @@ from tokprune.adapters.calls import current_call, during_call, enclosed, enter_c
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.continued import Continuations, generate_shorter, go_on, masked_anew, refuse_lost
 from tokprune.adapters.entrance import Entrance
-from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments
@@ -90,7 +89,7 @@ class EmbedMergeCut(Attached):
 
     def _install(self, undo: list[Any]) -> None:
         Entrance(self, self.model, self._begin, self._end).install(undo)
-        undo.append(self.base.register_forward_pre_hook(Hook(self._on_base), with_kwargs=True))
+        Entrance(self, self.base, self._on_base, opens=False).install(undo)
         self.capture.install(undo)
         self._shim(self.model, "generate", self._around_generate)
         self._put(merging(self, self.model))
