@@ -40,7 +40,7 @@ def whole_prompt_in_each_step(monkeypatch):
 
 
 def dropped_hook(monkeypatch):
-    monkeypatch.setattr(CrossCut, "_end", lambda self, decoder, args, output: None)
+    monkeypatch.setattr(CrossCut, "_end", lambda self, call, output: None)
 
 
 def generate_past_the_cut(monkeypatch):

@@ -91,9 +91,7 @@ def test_a_forward_that_others_put_back_is_noticed(llava, inputs):
     before, plain = traces(llava), called(llava, inputs)
     with tokprune.apply(llava, **KEEP):
         llava.forward = type(llava).forward.__get__(llava)  # such as one that was kept from before the policy
-        with pytest.raises(
-            AdapterError, match=r"forward of this Llava.* was replaced .*handle\.remove.*apply again"
-        ):
+        with pytest.raises(AdapterError, match=r"forward of this Llava.* was replaced .*handle\.remove.*apply again"):
             called(llava, inputs)
         del llava.forward
     assert torch.equal(called(llava, inputs), plain)
