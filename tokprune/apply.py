@@ -14,7 +14,7 @@ from tokprune.errors import AlreadyAppliedError, InvalidValueError
 from tokprune.fit import adapter_for, check_fits, choose_target, required_signals
 from tokprune.handle import Handle, handles_of
 from tokprune.handles import Handles
-from tokprune.interfaces import Adapter, Aggregator, Positions, Reduction, Scorer, Selector
+from tokprune.interfaces import Adapter, Aggregator, AttentionKind, Inside, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep
 from tokprune.policy import DEFAULT_POSITIONS, Policy
 from tokprune.wrappers import unwrap
@@ -33,6 +33,8 @@ def apply(
     target: str | None = ...,
     positions: Positions = ...,
     after: After | Sequence[int] | None = ...,
+    attention: AttentionKind | None = ...,
+    inside: Inside | None = ...,
     adapter: str | Adapter | None = ...,
 ) -> Handle: ...
 @overload
@@ -49,6 +51,8 @@ def apply(
     target: str | None = None,
     positions: Positions = DEFAULT_POSITIONS,
     after: After | Sequence[int] | None = None,
+    attention: AttentionKind | None = None,
+    inside: Inside | None = None,
     adapter: str | Adapter | None = None,
 ) -> Handle | Handles:
     """Prune tokens of `model` in every later call, in place, until the handle is removed.
@@ -75,6 +79,9 @@ def apply(
             own).
         after: for a target that is cut inside an encoder, behind which of its layers: a share of the depth, a number
             of layers, several, or "every"; None takes the adapter's default.
+        attention: "proportional" lets a merged token count in attention for as many tokens as it stands for, "plain"
+            for one; None takes "proportional" where tokens are merged and the model can be weighed.
+        inside: "encoder" prunes inside the image (or sound) encoder, whose layers `after` then counts.
         adapter: name or object; None finds one.
 
     Returns:
@@ -111,6 +118,8 @@ def apply(
         "target": target,
         "positions": positions,
         "after": after,
+        "attention": attention,
+        "inside": inside,
     }
     several = isinstance(policy, Sequence)
     policies = _policies(policy, parts)
@@ -160,7 +169,7 @@ def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
     target = choose_target(model, adapter, policy.target)
     components = {kind: getattr(policy, kind) for kind in ("scorer", "selector", "reduction")}
     for kind, component in components.items():
-        check_fits(model, adapter, target, kind, component, policy.after)
+        check_fits(model, adapter, target, kind, component, policy)
     cut = {
         "target": target,
         "needs": required_signals(*components.values()),
@@ -168,6 +177,8 @@ def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
         "positions": policy.positions,
         "keep": policy.keep if getattr(policy.selector, "uniform", False) else None,
         "after": policy.after,
+        "attention": policy.attention,
+        "inside": policy.inside,
     }
     return _Plan(policy, target, cut)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from tokprune.after import After
 from tokprune.errors import AdapterError
-from tokprune.fit import adapter_for, adapter_name, choose_target, fitting_scorers, offered_signals
-from tokprune.interfaces import Adapter
+from tokprune.fit import adapter_for, adapter_name, choose_target, fitting_scorers, offered_signals, resolved_attention
+from tokprune.interfaces import Adapter, Inside
 from tokprune.policy import Policy
+from tokprune.registry import default_registry
 from tokprune.specs import parse_spec
 
 FALLBACKS = ("received-attention", "text-attention", "focus", "self-attention", "stride")
@@ -20,19 +23,23 @@ what was measured: see the documentation, "Which scorer is the default".
 
 
 def with_defaults(model: nn.Module, policy: Policy, adapter: str | Adapter | None = None) -> Policy:
-    """The policy as it acts on `model`: with the default scorer of the adapter where it names none.
+    """The policy as it acts on `model`: the default scorer of the adapter where it names none, and `attention` settled.
 
     Raises:
-        AdapterError: no adapter fits the model, or no scorer is known to fit the target.
+        AdapterError: no adapter fits the model, no scorer is known to fit the target, or attention cannot be
+            proportional there.
     """
-    if policy.scorer is not None:
-        return policy
     fitting = adapter_for(model, adapter)
     target = choose_target(model, fitting, policy.target)
-    return policy.with_scorer(default_scorer(model, fitting, target, policy.after))
+    if policy.scorer is None:
+        name = default_scorer(model, fitting, target, policy.after, policy.inside)
+        policy = replace(policy, scorer=default_registry().create("scorer", name))
+    return replace(policy, attention=resolved_attention(model, fitting, target, policy))
 
 
-def default_scorer(model: nn.Module, adapter: Adapter, target: str, after: After | None = None) -> str:
+def default_scorer(
+    model: nn.Module, adapter: Adapter, target: str, after: After | None = None, inside: Inside | None = None
+) -> str:
     """The name of the scorer that is meant on `target` if none is named.
 
     It is the one in the adapter's `default_scorers`, if that fits where `after` says, and else the first of `FALLBACKS`
@@ -41,7 +48,7 @@ def default_scorer(model: nn.Module, adapter: Adapter, target: str, after: After
     Raises:
         AdapterError: none of them fits.
     """
-    offered = offered_signals(model, adapter, target, after)
+    offered = offered_signals(model, adapter, target, after, inside)
     own = getattr(adapter, "default_scorers", {}).get(target)
     fitting = fitting_scorers(target, offered)
     tried = (*([own] if own else []), *FALLBACKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from inspect import signature
 from itertools import chain
 from typing import Any
 
@@ -10,8 +11,9 @@ from torch import nn
 
 from tokprune.after import After
 from tokprune.errors import AdapterError
-from tokprune.interfaces import Adapter, Reduction, Scorer, Selector
+from tokprune.interfaces import Adapter, AttentionKind, Inside, Reduction, Scorer, Selector
 from tokprune.layers import Layers
+from tokprune.policy import Policy
 from tokprune.registry import Registry, default_registry
 from tokprune.wrappers import known_inside, unwrap
 
@@ -76,12 +78,45 @@ def choose_target(model: nn.Module, adapter: Adapter, target: str | None) -> str
     return target
 
 
-def offered_signals(model: nn.Module, adapter: Adapter, target: str, after: After | None = None) -> tuple[str, ...]:
-    """The signals of a target where tokens leave: what an adapter `offers`, or `offers_after` these layers."""
+def offered_signals(
+    model: nn.Module, adapter: Adapter, target: str, after: After | None = None, inside: Inside | None = None
+) -> tuple[str, ...]:
+    """The signals of a target where tokens leave: what an adapter `offers`, or `offers_after` these layers.
+
+    Raises:
+        AdapterError: the adapter does not prune `inside`.
+    """
     elsewhere = getattr(adapter, "offers_after", None)
+    if inside is not None:
+        if elsewhere is None or "inside" not in signature(elsewhere).parameters:
+            raise AdapterError(
+                f"adapter {adapter_name(adapter)!r} target {target!r} has no pruning point inside the {inside} of a "
+                f"{type(model).__name__}; omit inside={inside!r}"
+            )
+        return tuple(elsewhere(model, target, after, inside))
     if after is None or elsewhere is None:
         return tuple(adapter.offers(model)[target])
     return tuple(elsewhere(model, target, after))
+
+
+def resolved_attention(model: nn.Module, adapter: Adapter, target: str, policy: Policy) -> AttentionKind:
+    """How a kept token counts in attention where `policy` prunes `target`.
+
+    Raises:
+        AdapterError: the policy asks for proportional attention, and the model cannot be weighed there.
+    """
+    if policy.attention == "plain" or not policy.groups:
+        return "plain"
+    ask = getattr(adapter, "weighs", None)
+    reason = "it is not built for this pruning point yet" if ask is None else ask(model, target, policy.after)
+    if reason is True:
+        return "proportional"
+    if policy.attention is None:
+        return "plain"
+    raise AdapterError(
+        f"adapter {adapter_name(adapter)!r} target {target!r}: attention='proportional' cannot be had where this "
+        f"policy prunes a {type(model).__name__}: {reason}. Take attention='plain', or omit it"
+    )
 
 
 def wanted_signals(component: Scorer | Selector | Reduction) -> dict[str, Layers]:
@@ -144,13 +179,14 @@ def check_fits(
     target: str,
     kind: str,
     component: Scorer | Selector | Reduction,
-    after: After | None = None,
+    policy: Policy,
 ) -> None:
     """Raise `AdapterError` if a component is not for `target`, or reads what is not offered there.
 
     The message lists the scorers that fit.
     """
-    offered = offered_signals(model, adapter, target, after)
+    after = policy.after
+    offered = offered_signals(model, adapter, target, after, policy.inside)
     reasons = misfits(component, target, offered)
     if not reasons:
         return

@@ -20,6 +20,11 @@ from tokprune.votes import Votes
 
 Positions = Literal["compact", "preserve"]
 
+AttentionKind = Literal["proportional", "plain"]
+"""How a merged token counts in attention: as many times as it stands for tokens, or once."""
+
+Inside = Literal["encoder"]
+
 
 @runtime_checkable
 class Scorer(Protocol):
@@ -54,9 +59,10 @@ class Aggregator(Protocol):
 class Selector(Protocol):
     """Scores and keep -> kept, a bool mask `[batch token]`.
 
-    Optional attributes: `uniform` (True promises exactly `keep_count(keep, token)` tokens in every row; False without
-    it); `wants`, what else it needs as keyword arguments: "votes" (a list with one `Votes` per layer) or names of
-    signals; and `layers_read`, `targets`, `voted_by`, `keys_read` and `by_position`, as a scorer's.
+    Optional attributes: `makes_groups` (True where it gives groups); `uniform` (True promises exactly
+    `keep_count(keep, token)` tokens in every row; False without it); `wants`, what else it needs as keyword arguments:
+    "votes" (a list with one `Votes` per layer) or names of signals; and `layers_read`, `targets`, `voted_by`,
+    `keys_read` and `by_position`, as a scorer's.
     """
 
     def __call__(self, scores: Tensor, keep: Keep) -> Tensor:
@@ -129,7 +135,10 @@ class Cut:
     """What stays of every image, known beforehand, so that no shape has to be read back from the device; None if
     `choose` may keep different numbers."""
     after: After | None = None
-    """Behind which layers of an encoder tokens leave; None for the adapter's default."""
+    """After which layers tokens leave; None for the adapter's default."""
+    attention: AttentionKind = "plain"
+    inside: Inside | None = None
+    """"encoder": `after` counts the layers of the image (or sound) encoder, whatever the target's own place is."""
     settled: bool = False
     """`choose` keeps the same tokens whenever it is asked, so that a generation may ask at every step."""
 

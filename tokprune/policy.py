@@ -9,7 +9,7 @@ from typing import Any, get_args
 from tokprune.after import After, check_after
 from tokprune.choosing import choose
 from tokprune.errors import InvalidValueError, brief
-from tokprune.interfaces import Aggregator, Choice, Positions, Reduction, Scorer, Selector
+from tokprune.interfaces import Aggregator, AttentionKind, Choice, Inside, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep, check_keep
 from tokprune.registry import default_registry
 from tokprune.signal import Signal
@@ -18,7 +18,7 @@ DEFAULT_POSITIONS: Positions = "compact"
 """The better treatment on the bundled model; the figures are in the documentation's results."""
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class Policy:
     """Scorer, aggregator, selector, reduction, target, keep, positions and depth of the cut, checked and frozen.
 
@@ -38,6 +38,12 @@ class Policy:
             the tokens: behind which of its cross-attention layers. A float in (0, 1] is a share of the depth, an int
             >= 1 a number of layers; several numbers, or "every", remove tokens in equal steps (as ToMe does, arXiv
             2210.09461). None takes the adapter's default.
+        attention: "proportional" lets a kept token count in attention for as many tokens as it stands for (log(size) is
+            added to its logits, as ToMe does), "plain" lets it count once. None takes "proportional" where tokens are
+            merged and the model can be weighed there, which is found when the policy is applied (`handle.policy` has
+            it), and "plain" elsewhere.
+        inside: "encoder" prunes inside the image (or sound) encoder, whose layers `after` then counts; None prunes
+            where the target has its own place.
 
     Raises:
         InvalidValueError: a value that cannot be used; `UnknownNameError` for a name that nobody registered.
@@ -59,6 +65,8 @@ class Policy:
     target: str | None
     positions: Positions
     after: After | None
+    attention: AttentionKind | None
+    inside: Inside | None
 
     def __init__(
         self,
@@ -70,6 +78,8 @@ class Policy:
         target: str | None = None,
         positions: Positions = DEFAULT_POSITIONS,
         after: After | Sequence[int] | None = None,
+        attention: AttentionKind | None = None,
+        inside: Inside | None = None,
     ) -> None:
         create = default_registry().create
         chosen = None if scorer is None else create("scorer", scorer)
@@ -78,6 +88,10 @@ class Policy:
             raise InvalidValueError(f"positions must be 'compact' or 'preserve', got {brief(positions)}")
         if target is not None and not isinstance(target, str):
             raise InvalidValueError(f"target must be a name such as 'query', got {brief(target)}")
+        if attention not in (None, *get_args(AttentionKind)):
+            raise InvalidValueError(f"attention must be 'proportional', 'plain' or None, got {brief(attention)}")
+        if inside not in (None, *get_args(Inside)):
+            raise InvalidValueError(f"inside must be 'encoder' or None, got {brief(inside)}")
         values = {
             "scorer": chosen,
             "keep": check_keep(keep),
@@ -87,6 +101,8 @@ class Policy:
             "target": target,
             "positions": positions,
             "after": None if after is None else check_after(after),
+            "attention": attention,
+            "inside": inside,
         }
         if "tokens" in getattr(values["reduction"], "wants", ()):
             raise InvalidValueError(
@@ -95,11 +111,18 @@ class Policy:
             )
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        if attention == "proportional" and not self.groups:
+            raise InvalidValueError(
+                f"attention='proportional' counts a token for as many as it stands for, and with reduction "
+                f"{brief(self._shown('reduction'))} and selector {brief(self._shown('selector'))} each kept token "
+                "stands for itself; take reduction='merge', or omit attention"
+            )
 
-    def with_scorer(self, scorer: str | Scorer) -> Policy:
-        """The same policy with this scorer, and its aggregator where none was given."""
-        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Policy(**{**parts, "scorer": scorer})
+    @property
+    def groups(self) -> bool:
+        """Whether a kept token may stand for a group of tokens: merged ones, or those that the selector groups."""
+        merges = self.reduction.reads_tokens and getattr(self.reduction, "conserves", True)
+        return self.reduction.removes and (merges or getattr(self.selector, "makes_groups", False))
 
     def choose(self, signal: Signal, keep: Keep | None = None) -> Choice:
         """Choose which tokens stay.
@@ -131,6 +154,7 @@ class Policy:
         """
         after = list(self.after) if isinstance(self.after, tuple) else self.after
         values: dict[str, Any] = {"keep": self.keep, "target": self.target, "positions": self.positions, "after": after}
+        values |= {name: value for name, value in self._rarely.items() if value is not None}
         for kind in ("scorer", "aggregator", "selector", "reduction"):
             component = getattr(self, kind)
             spec = None if component is None else default_registry().spec_of(kind, component)
@@ -153,13 +177,28 @@ class Policy:
             raise InvalidValueError(f"a policy has no {brief(unknown[0])}; it has {known}")
         return cls(**values)
 
+    def __eq__(self, other: object) -> bool:
+        return self._value == other._value if isinstance(other, Policy) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    @property
+    def _value(self) -> tuple[Any, ...]:
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__} | self._rarely
+        return tuple(parts.values())
+
+    @property
+    def _rarely(self) -> dict[str, Any]:
+        """What is None in most policies; how attention counts says nothing where each token stands for itself."""
+        return {"attention": self.attention if self.groups else None, "inside": self.inside}
+
+    def _shown(self, kind: str) -> Any:
+        component = getattr(self, kind)
+        return default_registry().spec_of(kind, component) or component
+
     def __repr__(self) -> str:
-        registry = default_registry()
-
-        def shown(kind: str) -> Any:
-            component = getattr(self, kind)
-            return registry.spec_of(kind, component) or component
-
+        registry, shown = default_registry(), self._shown
         parts = {} if self.scorer is None else {"scorer": shown("scorer")}
         parts["keep"] = self.keep
         own = _own_aggregator(self.scorer)
@@ -174,6 +213,7 @@ class Policy:
             parts["positions"] = self.positions
         if self.after is not None:
             parts["after"] = self.after
+        parts |= {name: value for name, value in self._rarely.items() if value is not None}
         return f"Policy({', '.join(f'{name}={value!r}' for name, value in parts.items())})"
 
 

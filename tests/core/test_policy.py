@@ -31,7 +31,9 @@ POLICIES = st.builds(
     target=st.sampled_from([None, "query", "image"]),
     positions=st.sampled_from(["compact", "preserve"]),
     after=st.sampled_from([None, 13, 0.5, 1.0, (3, 6), "every"]),
-)
+    attention=st.sampled_from([None, "plain"]),
+    inside=st.sampled_from([None, "encoder"]),
+) | st.builds(Policy, reduction=st.just("merge"), attention=st.sampled_from([None, "plain", "proportional"]))
 
 
 @given(policy=POLICIES)
@@ -71,6 +73,10 @@ def test_other_choices_make_another_policy():
         Policy(after=0.5),
         Policy(after=1),
         Policy(after="every"),
+        Policy(inside="encoder"),
+        Policy(reduction="merge"),
+        Policy(reduction="merge", attention="plain"),
+        Policy(reduction="merge", attention="proportional"),
     ]
     assert len(set(policies)) == len(policies)
 
@@ -98,9 +104,37 @@ def test_a_policy_without_a_scorer_gets_one_later_and_keeps_its_other_parts():
     assert policy.scorer is None
     assert policy.aggregator is None
     assert repr(policy) == "Policy(keep=3, selector='top-p', target='query', after=2)"
-    assert policy.with_scorer("catp-vote") == Policy("catp-vote", keep=3, selector="top-p", target="query", after=2)
-    assert Policy(aggregator="sum").with_scorer("catp-vote") == Policy("catp-vote", aggregator="sum")
+    assert dataclasses.replace(policy, scorer="catp-vote") == Policy(
+        "catp-vote", keep=3, selector="top-p", target="query", after=2
+    )
+    assert dataclasses.replace(Policy(aggregator="sum"), scorer="catp-vote") == Policy("catp-vote", aggregator="sum")
     assert policy.to_dict()["scorer"] is None
+
+
+def test_where_each_token_stands_for_itself_plain_attention_is_no_other_policy():
+    assert Policy("focus", attention="plain") == Policy("focus")
+    assert hash(Policy("focus", attention="plain")) == hash(Policy("focus"))
+    assert repr(Policy("focus", attention="plain")) == "Policy(scorer='focus', keep=0.5)"
+    assert "attention" not in Policy("focus", attention="plain").to_dict()
+    assert Policy("focus", reduction="merge", attention="plain").to_dict()["attention"] == "plain"
+
+
+def test_another_reduction_asks_anew_how_attention_counts():
+    assert dataclasses.replace(Policy("focus"), reduction="merge") == Policy("focus", reduction="merge")
+
+
+@pytest.mark.parametrize("reduction", ["prune", "mask"])
+def test_proportional_attention_without_groups_is_refused(reduction):
+    with pytest.raises(
+        InvalidValueError, match=rf"reduction '{reduction}' and selector 'top-k' each kept token stands"
+    ):
+        Policy(reduction=reduction, attention="proportional")
+
+
+@pytest.mark.parametrize(("name", "value"), [("attention", "even"), ("attention", 1), ("inside", "decoder")])
+def test_unknown_values_are_refused(name, value):
+    with pytest.raises(InvalidValueError, match=f"{name} must be '.*' or None, got {value!r}"):
+        Policy(**{name: value})
 
 
 def test_what_is_written_down_is_complete():

@@ -13,6 +13,7 @@ from tokprune.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from tokprune import Policy
+    from tokprune.interfaces import Inside
 
 UNPRUNED = "none"
 """What is typed to measure the unpruned model alone."""
@@ -27,9 +28,9 @@ def parse_policies(text: str) -> tuple[str, tuple[Policy, ...]]:
     """What tables call it, and the policies.
 
     Spaces separate words. One without `=` is the scorer; without it the model's default scores. The others are
-    `keep=`, `target=`, `after=`, `reduction=`, `aggregator=`, `selector=` and `positions=`. A lone `+` separates
-    several policies. `none` stands for no policy. A name that ends with .json is a file with `Policy.to_dict()`, or a
-    list of such.
+    `keep=`, `target=`, `after=`, `reduction=`, `aggregator=`, `selector=`, `positions=`, `attention=` and `inside=`. A
+    lone `+` separates several policies. `none` stands for no policy. A name that ends with .json is a file with
+    `Policy.to_dict()`, or a list of such.
 
     Raises:
         InvalidValueError: It is none of that; the message says which word is wrong.
@@ -49,13 +50,13 @@ def parse_policies(text: str) -> tuple[str, tuple[Policy, ...]]:
     return " + ".join(" ".join(words) for words in parts), tuple(_policy(words, text) for words in parts)
 
 
-def default_scorer(model: Any, target: str | None, after: After | None = None) -> str:
+def default_scorer(model: Any, target: str | None, after: After | None = None, inside: Inside | None = None) -> str:
     """The name of the scorer that a policy without one means on `model`."""
     from tokprune import defaults
     from tokprune.fit import adapter_for, choose_target
 
     adapter = adapter_for(model)
-    return defaults.default_scorer(model, adapter, choose_target(model, adapter, target), after)
+    return defaults.default_scorer(model, adapter, choose_target(model, adapter, target), after, inside)
 
 
 def with_defaults(label: str, policies: Sequence[Policy], model: Any) -> tuple[str, tuple[Policy, ...]]:
@@ -65,7 +66,10 @@ def with_defaults(label: str, policies: Sequence[Policy], model: Any) -> tuple[s
     whole = tuple(defaults.with_defaults(model, policy) for policy in policies)
     parts = label.split(" + ")
     if len(parts) == len(policies):
-        names = [default_scorer(model, each.target, each.after) if each.scorer is None else "" for each in policies]
+        names = [
+            default_scorer(model, each.target, each.after, each.inside) if each.scorer is None else ""
+            for each in policies
+        ]
         label = " + ".join(f"{name} {part}".strip() for name, part in zip(names, parts, strict=True))
     return label, whole
 

@@ -24,6 +24,7 @@ class Recorder:
         self.selector = selector
         self.uniform = getattr(selector, "uniform", False)
         self.wants = getattr(selector, "wants", ())
+        self.makes_groups = getattr(selector, "makes_groups", False)
         self.chosen: list[Tensor] = []
 
     def __call__(self, scores: Tensor, keep: Any, **extra: Any) -> Tensor:
@@ -45,6 +46,7 @@ class ReductionRecorder:
         self.reads_tokens = reduction.reads_tokens
         self.wants = getattr(reduction, "wants", ())
         self.layers_read = getattr(reduction, "layers_read", {})
+        self.conserves = getattr(reduction, "conserves", True)
         self.given: list[dict[str, Any]] = []
 
     def __call__(
