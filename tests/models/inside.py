@@ -6,8 +6,8 @@ from functools import cache
 import torch
 
 import tokprune
-from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
-from tokprune.adapters.inside.family import decoder_family
+from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.errors import AdapterError
 from tokprune.testing.tiny_inside import IMAGE, tiny_inside
 
@@ -27,7 +27,9 @@ class Inside:
     def attach(self, model, cut, done, owner):
         if cut.target != "image":
             raise AdapterError(f"no target {cut.target!r}")
-        return InsideCut(model, decoder_family(model, "llava", IMAGE, self.core, "pixel_values"), cut, done, owner)
+        language_model = f"{self.core}.language_model".strip(".")
+        family = PromptFamily("llava", IMAGE, ("pixel_values",), base=self.core, language_model=language_model)
+        return DecoderCut(model, family, cut, done, owner)
 
 
 built = cache(tiny_inside)

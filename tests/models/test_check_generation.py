@@ -10,8 +10,8 @@ from tokprune import TokpruneError
 from tokprune.adapters import upstream
 from tokprune.adapters.calls import no_calls
 from tokprune.adapters.crossing.cut import CrossCut
+from tokprune.adapters.decoder.shorter import Shorter
 from tokprune.adapters.generations import Generations
-from tokprune.adapters.inside.shorter import Shorter
 from tokprune.adapters.prompt.delegated import DelegatedCut
 from tokprune.adapters.prompt.embedded import EmbedMergeCut
 from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
@@ -36,7 +36,7 @@ def forgotten_columns(monkeypatch):
 
 
 def whole_prompt_in_each_step(monkeypatch):
-    monkeypatch.setattr(Shorter, "later_mask", lambda self, mask, queries, total: mask)
+    monkeypatch.setattr(Shorter, "later_mask", lambda self, mask, later: mask)
 
 
 def dropped_hook(monkeypatch):

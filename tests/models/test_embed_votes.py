@@ -19,7 +19,7 @@ SCALED = row(
     lambda: prompts([[7], [8]], tiles((16, 32), (32, 16))),
     (7, 8),
 )
-VOTING = [family for family in (*FAMILIES, SCALED) if set(family.scorers) == set(ENCODER)]
+VOTING = [family for family in (*FAMILIES, SCALED) if set(family.scorers) >= set(ENCODER)]
 
 
 class Tower(torch.nn.Module):

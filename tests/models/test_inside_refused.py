@@ -10,8 +10,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 import tokprune
 from tokprune import AdapterError, InvalidValueError, UnsupportedCallError
-from tokprune.adapters.inside.cut import InsideCut
-from tokprune.adapters.inside.family import DecoderFamily
+from tokprune.adapters.decoder.cut import DecoderCut
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.upstream import cache_of, encodes_before_expanding
 from tokprune.testing.tiny_inside import IMAGE, prompts, shaped, tiny_inside
 
@@ -21,9 +21,18 @@ from .test_adapter_errors import NeedsGrid
 from .traces import traces
 
 POLICIES = {
-    "several places": ({"after": (1, 2)}, AdapterError, "tokens leave at one layer"),
-    "every layer": ({"after": "every"}, AdapterError, "tokens leave at one layer"),
-    "the last layer": ({"after": 4}, AdapterError, "behind the last of 4 layers nothing is left to save"),
+    "several points and no fixed number": (
+        {"after": (1, 2), "selector": "top-p"},
+        AdapterError,
+        "at 2 pruning points equal numbers of tokens leave.*such as 'top-k'",
+    ),
+    "several points and nothing removed": (
+        {"after": (1, 2), "reduction": "mask"},
+        AdapterError,
+        "at 2 pruning points equal numbers of tokens leave.*a reduction that removes tokens",
+    ),
+    "every layer": ({"after": "every"}, AdapterError, "after the last of 4 layers nothing is left to save"),
+    "the last layer": ({"after": 4}, AdapterError, "after the last of 4 layers nothing is left to save"),
     "too deep": ({"after": 5}, InvalidValueError, "there are 4 layers"),
     "the encoder's votes": (
         {"scorer": "received-attention", "after": 2},
@@ -45,39 +54,21 @@ def test_a_policy_is_refused_before_anything_changes(case):
     assert traces(model) == before
 
 
-def windowed():
-    model = tiny_inside("mistral")
-    model.model.language_model.config.sliding_window = 8
-    model.model.language_model.config.layer_types = None
-    return model
-
-
-def layered():
+def chunked():
     model = tiny_inside("qwen2")
-    model.model.language_model.config.layer_types = ["full_attention", "sliding_attention"] * 2
+    model.model.language_model.config.layer_types = ["full_attention", "chunked_attention"] * 2
     return model
 
 
-def bent():
+def unknown():
     model = tiny_inside()
-    model.model.language_model.config.attn_logit_softcapping = 30.0
-    return model
-
-
-def absolute():
-    config = transformers.OPTConfig(
-        vocab_size=99, hidden_size=32, word_embed_proj_dim=32, ffn_dim=64, num_hidden_layers=4, num_attention_heads=4
-    )
-    model = tiny_inside()
-    model.model.language_model = transformers.OPTModel(config).decoder
+    model.model.language_model.layers = torch.nn.ModuleList([torch.nn.Linear(32, 32)] * 4)
     return model
 
 
 LANGUAGE_MODELS = {
-    "a window": (windowed, "see only a window .sliding_window"),
-    "a window in some layers": (layered, "see only a window .sliding_attention"),
-    "bent logits": (bent, "attn_logit_softcapping"),
-    "another build": (absolute, "is not built like LLaMA's layers"),
+    "layers of another kind": (chunked, "see their tokens in a way that is not known here .chunked_attention"),
+    "another build": (unknown, "has no layers whose attention can be observed"),
 }
 
 
@@ -89,8 +80,7 @@ def test_a_language_model_is_refused_before_anything_changes(case):
     with pytest.raises(AdapterError, match=message):
         pruned(model, keep=4)
     assert traces(model) == before
-    if case != "another build":
-        tokprune.apply(model, scorer="l2-norm", keep=4).remove()  # in front of the language model it is no matter
+    tokprune.apply(model, scorer="l2-norm", keep=4).remove()  # in front of the language model it does not matter
 
 
 def begun(model, text):
@@ -105,7 +95,10 @@ CALLS = {
         lambda m, i: generate(m, i, generation_config=transformers.GenerationConfig(cache_implementation="static")),
         "cache_implementation='static'",
     ),
-    "assisted": (lambda m, i: generate(m, i, assistant_model=built("qwen2")), "assistant_model: behind the cut"),
+    "assisted": (
+        lambda m, i: generate(m, i, assistant_model=built("qwen2")),
+        "assistant_model: after the pruning point",
+    ),
     "prompt lookup": (lambda m, i: generate(m, i, prompt_lookup_num_tokens=2), "prompt_lookup_num_tokens=2"),
     "prompt in pieces": (lambda m, i: generate(m, i, prefill_chunk_size=4), "prefill_chunk_size=4"),
     "dola": (lambda m, i: generate(m, i, dola_layers="low"), "dola_layers='low'"),
@@ -167,7 +160,7 @@ def test_a_cache_that_was_changed_is_refused():
         other = cache_of(model(**inputs))
         other.layers[2].keys, other.layers[2].values = behind.keys[:, :, 1:], behind.values[:, :, 1:]
         with pytest.raises(
-            UnsupportedCallError, match="25 tokens in front of the cut and 12 behind it, where 12 fewer"
+            UnsupportedCallError, match="25 tokens in front of the pruning point and 12 after it, where 12 fewer"
         ):
             goes_on(model, inputs, other)
 
@@ -271,7 +264,7 @@ def test_an_attach_that_fails_leaves_nothing():
     model = built()
     before = traces(model)
     with pytest.raises(AdapterError):
-        InsideCut(model, DecoderFamily("llava", IMAGE, norm="nowhere"), _cut(), lambda seen: None, object())
+        DecoderCut(model, PromptFamily("llava", IMAGE, (), base="nowhere"), _cut(), lambda seen: None, object())
     assert traces(model) == before
     assert Inside().matches(model)
 

@@ -2,10 +2,11 @@
 
 For an adapter of your own there is the seam between the layers of an image encoder: `EncoderPruning`, told by an
 `EncoderFamily` where the parts of a model are, and by one `AttentionSource` for each layer where its queries and keys
-come from; and the one between the layers of a language model built like LLaMA's: `InsideCut`, told by a
-`DecoderFamily`. `tokprune new adapter NAME` writes an example.
+come from; and the one between the layers of a language model: `DecoderCut`, told by a `PromptFamily`. `tokprune new
+adapter NAME` writes an example.
 """
 
+from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
 from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.blip2retrieval import Blip2Retrieval
@@ -25,10 +26,9 @@ from tokprune.adapters.families.timm_vit import TimmVit
 from tokprune.adapters.families.visionencoderdecoder import VisionEncoderDecoder
 from tokprune.adapters.families.whisper import Whisper
 from tokprune.adapters.generic import GenericAdapter
-from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
-from tokprune.adapters.inside.family import DecoderFamily
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
+from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.sources import AttentionSource
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
     "Blip2",
     "Blip2Retrieval",
     "Clip",
-    "DecoderFamily",
+    "DecoderCut",
     "Dinov2",
     "EncoderFamily",
     "EncoderPruning",
@@ -49,7 +49,6 @@ __all__ = [
     "Idefics",
     "Idefics2",
     "Idefics3",
-    "InsideCut",
     "InstructBlip",
     "InstructBlipVideo",
     "InternVl",
@@ -59,6 +58,7 @@ __all__ = [
     "Mistral3",
     "Mllama",
     "PaliGemma",
+    "PromptFamily",
     "Qwen2VL",
     "Qwen3VL",
     "Qwen25VL",

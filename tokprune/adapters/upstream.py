@@ -198,17 +198,6 @@ def _default_is_none(config: Any, name: str) -> bool:
     return getattr(type(config)(), name, None) is None
 
 
-def rotated(attention: nn.Module, query: Tensor, key: Tensor, embeddings: Any) -> tuple[Tensor, Tensor]:
-    """Queries and keys `[batch head token dim]` turned as the model itself turns them, by cosines and sines."""
-    turn = rotation_of(attention)
-    return turn(query, key, *embeddings)  # type: ignore[misc,no-any-return]
-
-
-def rotation_of(attention: nn.Module) -> Callable[..., Any] | None:
-    """The function by which a layer of transformers turns its queries and keys: it stands beside the layer's class."""
-    return getattr(sys.modules.get(type(attention).__module__), "apply_rotary_pos_emb", None)
-
-
 def cache_lengths(cache: Any) -> list[int]:
     """How many tokens each layer of a cache holds: of an encoder-decoder's, each layer of its cross-attention."""
     cache = getattr(cache, "cross_attention_cache", cache)
@@ -220,13 +209,13 @@ GROWING = (None, "dynamic", "dynamic_full", "offloaded")
 
 
 def grows_freely(cache: Any) -> bool:
-    """Whether a cache keeps, for each layer, what it was given and nothing else: no fixed size, window or rounding."""
+    """Whether a cache keeps, for each layer, what it was given, or the last of it: no fixed size and no rounding."""
     known = sys.modules.get("transformers.cache_utils")
     if known is not None and type(cache) is known.EncoderDecoderCache:
         return grows_freely(cache.self_attention_cache) and grows_freely(cache.cross_attention_cache)
     if known is None or type(cache) is not known.DynamicCache:
         return False
-    return all(type(layer) is known.DynamicLayer for layer in cache.layers)
+    return all(type(layer) in (known.DynamicLayer, known.DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
 def _chosen_rows(values: Tensor, chosen: Any) -> Tensor:
@@ -284,3 +273,38 @@ def attention_functions() -> Any:
 def name_attention(chosen: str | None) -> str:
     """The name under which the tap stands in for the implementation `chosen`; "flash" stays in it, for models ask."""
     return f"tokprune+{chosen or 'eager'}"
+
+
+LAYER_STATES, LAYER_MASK, LAYER_BIAS = "hidden_states", "attention_mask", "position_bias"
+"""Arguments of a layer of a language model: its tokens, which see which, and what is added to logits beside that."""
+LAYER_POSITIONS = ("position_ids", "position_embeddings")
+"""Arguments of such a layer that say something of each position."""
+DEEPSTACK = "_deepstack_process"
+"""The method of a language model that adds features of the image encoder after some of its layers."""
+READ_BY_DECODER = ("encoder_hidden_states", "encoder_attention_mask")
+"""Arguments of a decoder that bring what the encoder gave, and which of it is no padding."""
+
+
+def layer_kinds(config: Any, depth: int) -> list[str]:
+    """What each layer of a language model sees: "full_attention", "sliding_attention" or another name."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return list(kinds)[:depth]
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    return ["full_attention" if window is None else "sliding_attention"] * depth
+
+
+def windows_of(config: Any, kinds: Sequence[str]) -> list[int | None]:
+    """How many tokens, its own included, a token of each layer sees; None for all."""
+    return [config.sliding_window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def mask_form(config: Any, states: Tensor) -> torch.dtype:
+    """The type of the masks that a language model's attention reads: added to the logits, or bool."""
+    return states.dtype if config._attn_implementation == "eager" else torch.bool
+
+
+def cached_keys(cache: Any, layer: int) -> int:
+    """How many keys a layer of a cache remembers: of a layer with a window, its last ones."""
+    keys = getattr(cache.layers[layer], "keys", None) if layer < len(cache.layers) else None
+    return 0 if keys is None or not keys.numel() else int(keys.shape[-2])

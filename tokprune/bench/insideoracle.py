@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokprune.adapters.inside.family import DecoderFamily
+from tokprune.adapters.decoder.family import AFTER
 from tokprune.after import After, check_after, layers_before
 from tokprune.bench.oracle import new_tokens, take_rows
 
@@ -17,7 +17,7 @@ from tokprune.bench.oracle import new_tokens, take_rows
 def inside_place(model: Any, after: After | None) -> int:
     """How many layers of the language model run in front of the cut; None for the adapter's default."""
     depth = len(model.get_decoder().layers)
-    default = max(1, min(DecoderFamily.after, depth - 1))
+    default = max(1, min(AFTER, depth - 1))
     return layers_before(default if after is None else check_after(after), depth)[-1]
 
 

@@ -16,8 +16,23 @@ IMAGE, TOKENS, PAD = 90, 16, 0
 """Id of the placeholder, image tokens of one picture, id of padding."""
 DEPTH = 4
 """Layers of the language model."""
-LANGUAGE_MODELS = ("llama", "mistral", "qwen2", "qwen3")
-"""The kinds that are tried."""
+LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": None},
+    "qwen2": {},
+    "qwen3": {},
+    "windowed mistral": {"model_type": "mistral", "sliding_window": 9},
+    "gemma2": {"sliding_window": 9, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 4.0},
+    "gemma3": {
+        "model_type": "gemma3_text",
+        "sliding_window": 9,
+        "query_pre_attn_scalar": 8,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "phi": {"partial_rotary_factor": 0.5},
+}
+"""The kinds that are tried, and what their configurations have beside the common. Gemma 2 caps its logits, so it needs
+attention "eager"."""
 
 
 def tiny_inside(kind: str = "llama", attention: str = "sdpa", seed: int = 0, shapes: bool = False) -> Any:
@@ -56,8 +71,7 @@ def tiny_inside(kind: str = "llama", attention: str = "sdpa", seed: int = 0, sha
         "eos_token_id": None,
         "max_position_embeddings": 256,
     }
-    if kind == "mistral":
-        text["sliding_window"] = None
+    text |= LANGUAGE_MODELS[kind]
     if shapes:
         vision |= {"model_type": "pixtral", "head_dim": 8, "image_size": 32}
     whole = {"vision_feature_layer": -1, "vision_feature_select_strategy": "full"} if shapes else {}
@@ -94,8 +108,10 @@ def _logits(model: Any, attention: Any, inputs: dict[str, Tensor]) -> Tensor:
     model(**inputs)
     for hook in hooks:
         hook.remove()
-    query, key = (seen[name].reshape(*seen[name].shape[:2], -1, 8).transpose(1, 2) for name in names)
-    logits: Tensor = query @ key.repeat_interleave(2, dim=1).transpose(2, 3) * 8**-0.5
+    length = inputs["input_ids"].shape[1]
+    apart = (seen[name].reshape(*seen[name].shape[:2], -1, 8) for name in names)
+    query, key = (each.transpose(1, 2) if each.shape[1] == length else each for each in apart)
+    logits: Tensor = query @ key.repeat_interleave(query.shape[1] // key.shape[1], dim=1).transpose(2, 3) * 8**-0.5
     return logits
 
 

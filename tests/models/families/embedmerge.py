@@ -16,7 +16,7 @@ TEXT = ("catp-vote", "focus", "text-attention")
 """What reads the text's votes inside the language model."""
 
 
-def row(name, adapter, build, inputs, tokens, scorers=ENCODER, **more):
+def row(name, adapter, build, inputs, tokens, scorers=(*ENCODER, *TEXT), **more):
     """A family whose oracle is the same model, handed embeddings."""
     return Family(
         name=name,
@@ -65,7 +65,6 @@ FAMILIES = [
         tiny_embed.tiny_llava,
         lambda: prompts([[16], [16]], pixels(2)),
         (16, 16),
-        (*ENCODER, *TEXT),
         several=plain(16),
     ),
     row(

@@ -3,9 +3,8 @@
 from tokprune.testing.tiny_qwen import prompts, tiny_qwen2_5_vl, tiny_qwen2_vl, tiny_qwen3_vl
 
 from ..qwen_oracle import oracle_logits, oracle_new_tokens
+from .embedmerge import ENCODER, TEXT
 from .family import Family, after_prompt
-
-VECTORS = ("distinct", "first", "l2-norm", "random", "stride")
 
 
 def _row(name, build, apart=False):
@@ -17,7 +16,7 @@ def _row(name, build, apart=False):
         oracle=oracle_logits,
         generated=oracle_new_tokens,
         tokens=(8, 8),
-        scorers=(*VECTORS, "received-attention"),
+        scorers=(*ENCODER, *TEXT),
         new_tokens=after_prompt,
         several={
             "several images of different sizes": lambda: prompts([[(4, 8), (4, 4)], [(4, 6)]]),

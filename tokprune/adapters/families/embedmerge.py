@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.inside.cut import INSIDE_SIGNALS, InsideCut
-from tokprune.adapters.inside.family import decoder_family
+from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
+from tokprune.adapters.decoder.family import Reader
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.prompt.embedded import EmbedMergeCut
 from tokprune.adapters.prompt.family import PromptFamily
@@ -30,8 +30,6 @@ class EmbedMergeAdapter:
     """The model's class."""
     placeholders: ClassVar[bool] = True
     """The prompt has a placeholder for each token that the image encoder gives, so that alone must not be pruned."""
-    inside: ClassVar[bool] = False
-    """Whether the language model is built like LLaMA's, so that image tokens can leave inside of it, too."""
 
     def matches(self, model: nn.Module) -> bool:
         """Whether `model` is of the class that the adapter is for."""
@@ -56,13 +54,15 @@ class EmbedMergeAdapter:
             SignalName(name, voters="image", pooled=name == "encoder_attention" and family.places is not None)
             for name in family.sources
         ]
-        if self.inside:
+        if "cross_attention" not in family.sources and Reader.known(model, family):
             found.insert(0, SignalName("cross_attention", voters="text", apart=(*found, *grid)))
         return {"image": ("tokens", *found, "text", *grid)}
 
     def offers_after(self, model: nn.Module, target: str, after: After) -> tuple[str, ...]:
         """The signals inside the language model, where tokens can leave there."""
-        return INSIDE_SIGNALS if self.inside else self.offers(model)[target]
+        with known_shape(model, f"adapter {self.name!r}"):
+            known = Reader.known(model, self.family(model))
+        return INSIDE_SIGNALS if known else self.offers(model)[target]
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens in front of the language model, or inside if `after` or the text's votes are wanted."""
@@ -70,7 +70,7 @@ class EmbedMergeAdapter:
             raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'image'")
         with known_shape(model, f"adapter {self.name!r}"):
             family = self.family(model)
-        if self.inside and (cut.after is not None or "cross_attention" in cut.needs):
-            decoder = decoder_family(model, family.name, family.image_token_id, family.base, family.arguments[0])
-            return InsideCut(model, decoder, cut, done, owner)
+        text_votes = "cross_attention" in cut.needs and "cross_attention" not in family.sources
+        if cut.after is not None or text_votes:
+            return DecoderCut(model, family, cut, done, owner)
         return EmbedMergeCut(model, family, cut, done, owner)

@@ -29,7 +29,6 @@ class Llava(EmbedMergeAdapter):
     name: ClassVar[str] = "llava"
     module: ClassVar[str] = "transformers.models.llava.modeling_llava"
     model: ClassVar[str] = "LlavaForConditionalGeneration"
-    inside: ClassVar[bool] = True
 
     def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""

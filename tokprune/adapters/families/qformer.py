@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from tokprune.adapters.attention import find_attention
+from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
+from tokprune.adapters.decoder.family import Reader
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
@@ -16,6 +18,7 @@ from tokprune.adapters.prompt.delegated import DelegatedCut
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
+from tokprune.after import After
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 from tokprune.signal import SignalName
@@ -59,6 +62,14 @@ class QFormerAdapter:
         """Targets and their signals."""
         return {"query": self.signals, "image": ENCODER_SIGNALS}
 
+    def offers_after(self, model: nn.Module, target: str, after: After) -> tuple[str, ...]:
+        """The signals of query tokens inside the language model, and of image tokens inside the encoder."""
+        if target != "query" or not hasattr(model, "language_model"):
+            return tuple(self.offers(model)[target])
+        with known_shape(model, f"adapter {self.name!r}"):
+            known = Reader.known(model, query_family(model, self.name, self.asks))
+        return INSIDE_SIGNALS if known else tuple(self.offers(model)[target])
+
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where their reader takes over, the image tokens between the encoder's layers."""
         if cut.target == "image":
@@ -73,6 +84,8 @@ class QFormerAdapter:
         """Cut the query tokens where the language model takes over."""
         with known_shape(model, f"adapter {self.name!r}"):
             family = query_family(model, self.name, self.asks)
+        if cut.after is not None:
+            return DecoderCut(model, family, cut, done, owner)
         return DelegatedCut(model, family, cut, done, owner)
 
 

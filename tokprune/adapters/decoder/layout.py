@@ -12,7 +12,6 @@ from torch import Tensor
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.rows import Rows
 from tokprune.errors import UnsupportedCallError
-from tokprune.votes import AttentionVotes
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +20,8 @@ class Group:
 
     Attributes:
         images: which images.
-        rows: in which row of the batch each is.
-        places: where in its row its tokens stand, `[image token]`.
+        rows: in which prompt each is.
+        places: where in the whole prompt its tokens stand, `[image token]`.
         owners: `rows`, as the host knows them.
     """
 
@@ -30,11 +29,6 @@ class Group:
     rows: Tensor
     places: Tensor
     owners: tuple[int, ...]
-
-    def of(self, states: Tensor) -> Tensor:
-        """The images' tokens `[image token dim]` in `[row sequence dim]`, of prompts that are there once."""
-        places = self.places.to(states.device)
-        return states[self.rows.to(states.device)[:, None], places]
 
 
 @dataclass(eq=False)
@@ -58,8 +52,8 @@ class Layout:
 
     def __post_init__(self) -> None:
         self.real = self.real.to(self.placeholders.device)
-        behind = self.real.flip(dims=(1,)).long().cumsum(dim=1).flip(dims=(1,))  # real tokens from here on
-        self.voting = self.real & (~self.placeholders | (behind == 1))
+        left = self.real.flip(dims=(1,)).long().cumsum(dim=1).flip(dims=(1,))  # real tokens from here on
+        self.voting = self.real & (~self.placeholders | (left == 1))
         self.counts = HostCopy(self.placeholders.sum(dim=1))
         self._voters = HostCopy(self.voting.sum(dim=1))
 
@@ -67,31 +61,38 @@ class Layout:
         """Who votes in each row, in the order of the prompt; rows with fewer are filled up in front."""
         return Rows.of(self.voting, "left", _read(self._voters))
 
-    def groups(self, sizes: Sequence[int]) -> list[Group]:
+    def groups(self, sizes: Sequence[int], stays: Tensor | None = None, copies: int | None = None) -> list[Group]:
         """The images, in groups of those that have equally many tokens.
 
         Args:
             sizes: how many tokens each image of the call has.
+            stays: bool `[row sequence]`, which positions are left; None for all.
+            copies: how many rows are the same prompt; None for as many as there are in the call.
 
         Raises:
             UnsupportedCallError: those are not the placeholders that there are.
         """
+        copies = self.copies if copies is None else copies
         counts = _read(self.counts)
-        index = Rows.of(self.placeholders, "right", counts).index
+        places = self.placeholders
+        if stays is not None:
+            places = places & stays
+            counts = places.sum(dim=1).tolist()
+        index = Rows.of(places, "right", counts).index
         found: dict[int, list[tuple[int, int, Tensor]]] = {}
-        total = len(counts) * self.copies
+        total = len(counts) * copies
         row = taken = images = 0
         for size in sizes:
-            while row < total and taken == counts[row // self.copies]:
+            while row < total and taken == counts[row // copies]:
                 row, taken = row + 1, 0
-            if row == total or taken + size > counts[row // self.copies]:
+            if row == total or taken + size > counts[row // copies]:
                 raise unfit(counts, f"images of {list(sizes)} tokens")
-            if row % self.copies == 0:
-                own = row // self.copies
+            if row % copies == 0:
+                own = row // copies
                 found.setdefault(size, []).append((images, own, index[own, taken : taken + size]))
                 images += 1
             taken += size
-        if sum(counts) * self.copies != sum(sizes):
+        if sum(counts) * copies != sum(sizes):
             raise unfit(counts, f"images of {list(sizes)} tokens")
         device = index.device
         return [
@@ -103,47 +104,6 @@ class Layout:
             )
             for members in found.values()
         ]
-
-
-@dataclass(frozen=True, eq=False)
-class Looks:
-    """Queries of the voters and keys of everybody, in one layer.
-
-    Attributes:
-        query: `[row head voter dim]`.
-        key: `[row key_head sequence dim]`.
-        allowed: bool `[row 1 voter sequence]`, who sees whom.
-        voters: which positions vote.
-        scale: factor on the dot products.
-        layer: index of the layer.
-    """
-
-    query: Tensor
-    key: Tensor
-    allowed: Tensor
-    voters: Rows
-    scale: float
-    layer: int
-
-    def votes(self, group: Group) -> AttentionVotes:
-        """What the voters of each image's row say about its tokens; all others of the row are protected."""
-        rows, length = group.rows, self.key.shape[2]
-        own = torch.zeros(len(rows), length, dtype=torch.bool, device=rows.device).scatter(1, group.places, True)
-        order = own.to(torch.uint8).sort(dim=1, stable=True).indices  # others first, candidates last
-        key = self.key[rows].gather(2, order[:, None, :, None].expand(-1, self.key.shape[1], -1, self.key.shape[3]))
-        heads = self.query.shape[1]
-        allowed = self.allowed[rows].gather(3, order[:, None, None, :].expand(-1, -1, self.allowed.shape[2], -1))
-        weights = None if self.voters.valid is None else self.voters.valid[rows].float().repeat(1, heads)
-        return AttentionVotes(
-            self.query[rows],
-            key.repeat_interleave(heads // key.shape[1], dim=1),
-            self.scale,
-            allowed,
-            candidates="key",
-            weights=weights,
-            layer=self.layer,
-            protected=length - group.places.shape[1],
-        )
 
 
 def image_sizes(features: Any) -> list[int]:
@@ -159,8 +119,8 @@ def _read(counts: HostCopy) -> list[int]:
     found = counts.read()
     if found is None:
         raise UnsupportedCallError(
-            "which row has how many images cannot be read while a graph is recorded; record only what comes behind "
-            "the prompt"
+            "which row has how many images cannot be read while a graph is recorded; record only what comes after the "
+            "prompt"
         )
     return found
 

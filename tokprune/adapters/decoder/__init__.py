@@ -1,0 +1,1 @@
+"""Decoder pruning: tokens leave after a layer of a language model."""
