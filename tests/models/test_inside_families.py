@@ -1,9 +1,13 @@
 """Image tokens leave inside the language model of every family that reads them in its prompt."""
 
+import contextlib
+
 import pytest
 import torch
 
 import tokprune
+from tokprune import UnsupportedCallError
+from tokprune.adapters.upstream import encodes_before_expanding
 
 from . import inside_oracle as oracle
 from .families import embedmerge, qformer, qwen
@@ -40,9 +44,12 @@ def apart(kept, tokens):
 def test_answers_are_those_of_hidden_tokens(family, name):
     model, inputs, tokens, kept = batch(family, name, uneven=True)
     before, plain = traces(model), family.answer(model, inputs)
+    mixing = not encodes_before_expanding(model) and name is not None  # such releases mix up images under beams
     with tokprune.apply(model, target=family.target, after=1, **keeping(kept, tokens)):
         found = family.answer(model, inputs)
-        new = {mode: family.new(model, inputs, family.generate(model, inputs, mode)) for mode in ("greedy", "beams")}
+        new = {"greedy": family.new(model, inputs, family.generate(model, inputs, "greedy"))}
+        with contextlib.suppress(UnsupportedCallError) if mixing else contextlib.nullcontext():
+            new["beams"] = family.new(model, inputs, family.generate(model, inputs, "beams"))
     assert traces(model) == before
     hidden = apart(kept, tokens)
     with oracle.hiding(model, inputs, hidden, 1):

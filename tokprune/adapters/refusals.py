@@ -17,9 +17,14 @@ STEPS_BACK = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_ex
 """Options of `generate` that try several tokens and take some of them back out of the cache."""
 
 
-def refuse_cache(cache: Any) -> None:
-    """Raise `UnsupportedCallError` for a cache that does more than grow, where layers hold different numbers."""
-    if cache is not None and not grows_freely(cache):
+def refuse_cache(cache: Any, windows: bool = False) -> None:
+    """Raise `UnsupportedCallError` for a cache that does more than grow, where layers hold different numbers.
+
+    Args:
+        cache: the cache, or None.
+        windows: whether layers may keep their last tokens alone.
+    """
+    if cache is not None and not grows_freely(cache, windows):
         raise UnsupportedCallError(f"{CACHE_IN_WORDS} is a {type(cache).__name__}: {_GROWS}")
 
 
@@ -30,8 +35,8 @@ def refuse_cache_option(options: Options) -> None:
 
 
 _GROWS = (
-    "behind the cut the cache is shorter than in front of it, and that needs a cache that just grows: its layers "
-    "keep what they are given and nothing else (the usual 'dynamic' one), with no fixed size, window or rounding"
+    "after the pruning point the cache is shorter than in front of it, and that needs a cache that just grows: its "
+    "layers keep what they are given, or the last of it (the usual 'dynamic' one), with no fixed size and no rounding"
 )
 
 

@@ -208,14 +208,20 @@ GROWING = (None, "dynamic", "dynamic_full", "offloaded")
 """Values of `cache_implementation` with which `generate` makes a cache that grows freely."""
 
 
-def grows_freely(cache: Any) -> bool:
-    """Whether a cache keeps, for each layer, what it was given, or the last of it: no fixed size and no rounding."""
+def grows_freely(cache: Any, windows: bool = False) -> bool:
+    """Whether a cache keeps, for each layer, what it was given: no fixed size and no rounding.
+
+    Args:
+        cache: the cache.
+        windows: whether a layer may keep the last of it alone.
+    """
     known = sys.modules.get("transformers.cache_utils")
     if known is not None and type(cache) is known.EncoderDecoderCache:
         return grows_freely(cache.self_attention_cache) and grows_freely(cache.cross_attention_cache)
     if known is None or type(cache) is not known.DynamicCache:
         return False
-    return all(type(layer) in (known.DynamicLayer, known.DynamicSlidingWindowLayer) for layer in cache.layers)
+    kinds = (known.DynamicLayer, known.DynamicSlidingWindowLayer)[: 1 + windows]
+    return all(type(layer) in kinds for layer in cache.layers)
 
 
 def _chosen_rows(values: Tensor, chosen: Any) -> Tensor:

@@ -110,14 +110,17 @@ class MergedFront:
             given = (asked.get(name) for name in ("inputs", "input_ids", "inputs_embeds"))
             call.rows = next((len(each) for each in given if isinstance(each, Tensor)), len(call.placeholders))
             if encoded_before(arguments) == ENCODED:
-                call.images, call.encoded = image_sizes(arguments[ENCODED]["image"]), True
+                call.images, call.encoded = self._sizes(arguments[ENCODED]["image"]), True
             self.check(arguments, call)
         enter_call(self, call)
+
+    def _sizes(self, features: Any) -> list[int]:
+        return image_sizes(features, self.owner.family.tokens_per_image)
 
     def _around_features(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         features, call = original(*args, **kwargs), current_call(self)
         if call is not None and not call.videos:
-            call.images = image_sizes(features)
+            call.images = self._sizes(features)
         return features
 
     def _around_videos(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -106,13 +106,19 @@ class Layout:
         ]
 
 
-def image_sizes(features: Any) -> list[int]:
-    """How many tokens each image has, from what a model's `get_image_features` gives."""
+def image_sizes(features: Any, tokens_per_image: int | None = None) -> list[int]:
+    """How many tokens each image has, from what a model's `get_image_features` gives.
+
+    Args:
+        features: that.
+        tokens_per_image: how many tokens every image has, where that is fixed and features may come joined.
+    """
     if hasattr(features, "pooler_output"):  # an output of transformers; not all releases let it be found by name
         features = features.pooler_output
     elif isinstance(features, Mapping):
         features = features["pooler_output"]
-    return [each.shape[:-1].numel() for each in features]
+    sizes = [each.shape[:-1].numel() for each in features]
+    return sizes if tokens_per_image is None else [tokens_per_image] * (sum(sizes) // tokens_per_image)
 
 
 def _read(counts: HostCopy) -> list[int]:

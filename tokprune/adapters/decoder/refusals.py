@@ -81,7 +81,7 @@ def check_prompt(reader: Reader, mask: Any, cache: Any) -> None:
         )
     if cache is None:
         return
-    refuse_cache(cache)
+    refuse_cache(cache, windows=True)
     if cache.get_seq_length():
         raise UnsupportedCallError(
             "images in a call that goes on from a cache: the tokens of the earlier calls can no longer vote; give the "
@@ -131,7 +131,7 @@ def check_copies(model: Any, groups: Sequence[Group]) -> None:
 
 def check_later(cache: Any, shorter: Mapping[int, Shorter], places: Sequence[int]) -> None:
     """Raise `UnsupportedCallError` for a cache that is not as pruning left it, or that belongs to another policy."""
-    if not grows_freely(cache) or places[-1] >= len(cache.layers):
+    if not grows_freely(cache, windows=True) or places[-1] >= len(cache.layers):
         return  # it was never pruned: calls without images are left alone
     total = cache.get_seq_length()
     for place in places:
