@@ -131,6 +131,7 @@ class Entrance(MethodShim):
             or None.
         name: name of the method.
         opens: whether what `begin` enters is a call of its own that ends here; else it may go on elsewhere.
+        calls: whose calls are entered: a part of the attachment with calls of its own, or None for the attachment.
     """
 
     steps = ("_begun", "_enter", "_finish", "_leave")
@@ -144,9 +145,11 @@ class Entrance(MethodShim):
         *,
         name: str = "forward",
         opens: bool = True,
+        calls: object | None = None,
     ) -> None:
         super().__init__(module, name, owner)
         self.owner, self.begin, self.end, self.opens = owner, begin, end, opens
+        self.calls = owner if calls is None else calls
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method: the compiler may enter that, and nothing else here."""
@@ -174,15 +177,15 @@ class Entrance(MethodShim):
             return args, kwargs
         refuse_vmap()
         refuse_symbols((*args, *kwargs.values()))
-        if self.begin is None or enclosed(self.owner):
+        if self.begin is None or enclosed(self.calls):
             return args, kwargs
         if self.opens:
-            call.opened, call.around = True, leave_call(self.owner)
+            call.opened, call.around = True, leave_call(self.calls)
         changed = self.begin(self.module, args, kwargs)
         return (args, kwargs) if changed is None else changed
 
     def _finish(self, call: Running, output: Any) -> Any:
-        own = None if self.end is None or self.removed or enclosed(self.owner) else current_call(self.owner)
+        own = None if self.end is None or self.removed or enclosed(self.calls) else current_call(self.calls)
         changed = None if own is None or self.end is None else self.end(own, output)
         call.returned = True
         if call.pruned:
@@ -191,9 +194,9 @@ class Entrance(MethodShim):
 
     def _leave(self, call: Running) -> None:
         if call.opened or not call.returned:
-            leave_call(self.owner)
+            leave_call(self.calls)
         if call.around is not None:
-            enter_call(self.owner, call.around)
+            enter_call(self.calls, call.around)
         if self.owner.underway.leave(call):
             self.owner.take_off()
 

@@ -47,7 +47,9 @@ from tokprune.adapters.tap import Seen, Tap
 from tokprune.adapters.upstream import (
     CACHE_NAMES,
     DEEPSTACK,
+    LAYER_BIAS,
     LAYER_MASK,
+    LAYER_POSITIONS,
     LAYER_STATES,
     cache_in,
     cached_keys,
@@ -99,11 +101,13 @@ class DecoderCut(Attached):
         return slice(None if self.at.encodes else self.places[0], None)
 
     def _relies(self) -> list[Relied]:
-        read: list[Name] = ["attention_mask", *([] if self.at.encodes else [CACHE_NAMES])]
+        caches: list[Name] = [] if self.at.encodes else [CACHE_NAMES]
+        about: list[Name] = [*caches, *([LAYER_BIAS] if self.at.encodes else [])]
+        about += [LAYER_POSITIONS[1]] if hasattr(self.at.module, "rotary_emb") else []
         return [
             *self.front.relies(),
-            takes(self.at.module, "forward", "inputs_embeds", *read),
-            *(takes(layer, "forward", LAYER_STATES, LAYER_MASK) for layer in self.at.layers),
+            takes(self.at.module, "forward", "inputs_embeds", "attention_mask", *caches),
+            *(takes(layer, "forward", LAYER_STATES, LAYER_MASK, *about) for layer in self.at.layers),
             *checkpoints(self.at.layers),
             *generates(self.model),
         ]

@@ -13,8 +13,8 @@ from tokprune.adapters.calls import Observation, current_call, during_call, ente
 from tokprune.adapters.decoder.layout import image_sizes
 from tokprune.adapters.decoder.shorter import Shorter
 from tokprune.adapters.entrance import Entrance
-from tokprune.adapters.hooks import Hook
-from tokprune.adapters.modules import MethodShim, module_at
+from tokprune.adapters.hooks import Hook, MethodShim
+from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, refuse_precomputed
 from tokprune.adapters.shape import Relied, takes
 from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, READ_BY_DECODER
@@ -78,14 +78,13 @@ class MergedFront:
 
     def install(self, undo: list[Any]) -> None:
         """Put hooks and shims on the model, and append what takes them off to `undo`."""
-        Entrance(self, self.core, self._begin).install(undo)
+        Entrance(self.owner, self.core, self._begin, calls=self).install(undo)
         for name, around in (
             ("get_image_features", self._around_features),
             ("get_video_features", self._around_videos),
         ):
             if hasattr(self.core, name):
-                undo.append(shim := MethodShim(self.core, name, around))
-                shim.install()
+                MethodShim(self.core, name, around).install(undo)
 
     def shows_images(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the model brings images."""
@@ -164,10 +163,9 @@ class DelegatingFront:
     def install(self, undo: list[Any]) -> None:
         """Put hooks and shims on the model, and append what takes them off to `undo`."""
         model = self.owner.model
-        Entrance(self, model, self._begin).install(undo)
+        Entrance(self.owner, model, self._begin, calls=self).install(undo)
         if hasattr(model, "generate"):
-            undo.append(shim := MethodShim(model, "generate", self._around_generate))
-            shim.install()
+            MethodShim(model, "generate", self._around_generate).install(undo)
         if self.decoder is not None:
             undo.append(self.decoder.register_forward_pre_hook(Hook(self._on_decoder), with_kwargs=True))
 
