@@ -12,8 +12,8 @@ from tokprune.adapters.calls import no_calls
 from tokprune.adapters.crossing.cut import CrossCut
 from tokprune.adapters.decoder.shorter import Shorter
 from tokprune.adapters.generations import Generations
-from tokprune.adapters.prompt.delegated import DelegatedCut
-from tokprune.adapters.prompt.embedded import EmbedMergeCut
+from tokprune.adapters.prompt.delegated import DelegatedPruning
+from tokprune.adapters.prompt.placeholders import PlaceholderPruning
 from tokprune.testing.tiny_embed import pixels, prompts, tiny_llava
 from tokprune.verify.generation import Written, _differences
 
@@ -48,27 +48,27 @@ def generate_past_the_cut(monkeypatch):
         with no_calls():
             return original(*args, **kwargs)
 
-    monkeypatch.setattr(DelegatedCut, "_around_generate", past)
+    monkeypatch.setattr(DelegatedPruning, "_around_generate", past)
 
 
 def whole_prompt_in_generate(monkeypatch):
-    shorten = DelegatedCut._shorten
+    shorten = DelegatedPruning._shorten
     monkeypatch.setattr(
-        DelegatedCut,
+        DelegatedPruning,
         "_shorten",
         lambda self, call, kwargs, generating: (shorten(self, call, kwargs, generating), kwargs)[generating],
     )
 
 
 def other_words(monkeypatch):
-    around = EmbedMergeCut._around_generate
+    around = PlaceholderPruning._around_generate
 
     def other(self, original, *args, **kwargs):
         ids = kwargs["input_ids"].clone()
         ids[:, -1] += 1
         return around(self, original, *args, **{**kwargs, "input_ids": ids})
 
-    monkeypatch.setattr(EmbedMergeCut, "_around_generate", other)
+    monkeypatch.setattr(PlaceholderPruning, "_around_generate", other)
 
 
 SABOTAGE = {

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tokprune import builtin
 from tokprune.adapters import Blip2, EncoderPruning, InstructBlip
 from tokprune.adapters.families.qformer import encoder_family, query_family
-from tokprune.adapters.prompt.delegated import DelegatedCut
+from tokprune.adapters.prompt.delegated import DelegatedPruning
 from tokprune.interfaces import Choice
 from tokprune.reductions import Mask
 from tokprune.testing import adapters, check_adapter, components
@@ -141,7 +141,7 @@ def attach_with(model, cut, done, owner, change):
         return EncoderPruning(model, replace(encoder, attention=list(map(change, encoder.attention))), cut, done, owner)
     family = query_family(model, "blip2", asks=False)
     sources = {name: list(map(change, layers)) for name, layers in family.sources.items()}
-    return DelegatedCut(model, replace(family, sources=sources), cut, done, owner)
+    return DelegatedPruning(model, replace(family, sources=sources), cut, done, owner)
 
 
 FAULTS = [

@@ -12,8 +12,6 @@ from weakref import ref
 
 from torch import Tensor
 
-from tokprune.adapters.hostcopy import HostCopy
-
 Value = TypeVar("Value")
 
 
@@ -34,31 +32,6 @@ class Observation:
     """The cut has happened: what comes later is left alone."""
     enclosed: bool = False
     """A `with` block ends the call, whatever happens in it."""
-
-
-@dataclass(kw_only=True)
-class Call(Observation):
-    """One call of a model whose prompt is cut where its language model takes over."""
-
-    placeholders: Tensor | None = None
-    """bool `[row sequence]`: where the image tokens go, or None if the model builds the prompt itself."""
-    images: int | None = None
-    """How many images came with the call."""
-    counts: HostCopy | None = None
-    """Placeholders in each row."""
-    input_ids: Tensor | None = None
-    asked: Any = None
-    """What the caller `Asked` of the answer; None where its logits are not those of the prompt."""
-    rows: Any = None
-    """`Rows` that were kept, or None if nothing was cut."""
-    shown: Any = None
-    """`Rows` that stand for all of the prompt in the answer, or None if all do for themselves."""
-    bias_positions: Tensor | None = None
-    """Positions `[row kept]` for a relative position bias, while they differ from 0, 1, 2, ..."""
-    gapped: bool = False
-    """Position ids with gaps are in use."""
-    noted: bool = False
-    """What stays is remembered with the cache."""
 
 
 class PerOwner(Generic[Value]):

@@ -16,8 +16,8 @@ from tokprune.adapters.output.encoder import EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.paths import missing
 from tokprune.adapters.projections import Projections
-from tokprune.adapters.prompt.embedded import EmbedMergeCut
 from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.prompt.placeholders import PlaceholderPruning
 from tokprune.adapters.refusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.adapters.upstream import places_by_row_and_column
 from tokprune.after import layers_before
@@ -137,7 +137,7 @@ class GenericAdapter:
             raise AdapterError(f"GenericAdapter has no target {cut.target!r}; its target: {self.target!r}")
         family = self.family(model)
         if isinstance(family, PromptFamily):
-            return EmbedMergeCut(model, family, cut, done, owner)
+            return PlaceholderPruning(model, family, cut, done, owner)
         if isinstance(family, CrossFamily):
             refuse_after("GenericAdapter", "behind the encoder here", cut, ", or use seam='layers'")
             refuse_what_needs_a_mask("GenericAdapter", cut, "the decoder")

@@ -11,8 +11,8 @@ from torch import nn
 from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
 from tokprune.adapters.decoder.family import Reader
 from tokprune.adapters.modules import part_of
-from tokprune.adapters.prompt.embedded import EmbedMergeCut
 from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.prompt.placeholders import PlaceholderPruning
 from tokprune.adapters.shape import known_shape
 from tokprune.after import After
 from tokprune.errors import AdapterError
@@ -73,4 +73,4 @@ class EmbedMergeAdapter:
         text_votes = "cross_attention" in cut.needs and "cross_attention" not in family.sources
         if cut.after is not None or text_votes:
             return DecoderCut(model, family, cut, done, owner)
-        return EmbedMergeCut(model, family, cut, done, owner)
+        return PlaceholderPruning(model, family, cut, done, owner)

@@ -14,7 +14,7 @@ from tokprune.adapters.decoder.family import Reader
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
-from tokprune.adapters.prompt.delegated import DelegatedCut
+from tokprune.adapters.prompt.delegated import DelegatedPruning
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
@@ -86,7 +86,7 @@ class QFormerAdapter:
             family = query_family(model, self.name, self.asks)
         if cut.after is not None:
             return DecoderCut(model, family, cut, done, owner)
-        return DelegatedCut(model, family, cut, done, owner)
+        return DelegatedPruning(model, family, cut, done, owner)
 
 
 def query_family(model: nn.Module, name: str, asks: bool) -> PromptFamily:
@@ -96,6 +96,7 @@ def query_family(model: nn.Module, name: str, asks: bool) -> PromptFamily:
     return PromptFamily(
         name=name,
         sources=query_sources(model, asks),
+        base="",
         vectors="language_projection",
         language_model="language_model",
         tokens_per_image=config.num_query_tokens,

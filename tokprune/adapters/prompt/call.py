@@ -1,4 +1,4 @@
-"""State of one call of a model that merges image features into its prompt."""
+"""State of one call of a model whose prompt is shortened before its language model reads it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from tokprune.adapters.rows import Rows
 
 
 @dataclass(kw_only=True)
-class ImageCall(Observation):
-    """One call whose prompt is cut before the model sees it."""
+class PromptCall(Observation):
+    """One call with images."""
 
-    generating: bool
-    input_ids: Tensor
-    mask: Tensor
+    generating: bool = False
+    input_ids: Tensor | None = None
+    mask: Tensor | None = None
     """The attention mask, or what stands for none, `[row sequence]`."""
-    placeholders: Tensor
-    """bool `[row sequence]`: where the image tokens go."""
-    counts: HostCopy
-    """Placeholders of each row, and padding in front of it, `[2 row]`."""
-    encoded: int
-    """How long the first dimension of the images is, as the user gave them."""
+    placeholders: Tensor | None = None
+    """bool `[row sequence]`: where the image tokens go; None until a model has built the prompt itself."""
+    counts: HostCopy | None = None
+    """Placeholders of each row; and padding in front of it, where that is put there anew, `[1 or 2 row]`."""
+    encoded: int | None = None
+    """How many images came, or how long the first dimension of what carries them is."""
     features: Features | None = None
+    """What the model made of the images, where it is asked for that beforehand."""
+    kept: Features | None = None
+    """The features that stay; None if all of them do."""
     rows_of_images: list[int] | None = None
     """The row of each image."""
     places: Sequence[Tensor] | None = None
     """Of which encoder tokens each image's tokens are made, once it was asked for."""
-    kept: Features | None = None
-    """The features that stay; None if all of them do."""
     rows: Rows | None = None
     """Which positions of the prompt stay; None if none left."""
     asked: Asked | None = None
-    """What the caller asked of the answer; None in a generation."""
+    """What the caller asked of the answer; None where its logits are not those of the prompt."""
     shown: Rows | None = None
     """What stands for all of the prompt in the answer; None if all do for themselves."""
     whole: Mapping[str, Any] | None = None
@@ -48,3 +49,7 @@ class ImageCall(Observation):
     """Videos are being encoded, which some models do as if they were images."""
     gapped: bool = False
     """Position ids with gaps are in use."""
+    bias_positions: Tensor | None = None
+    """Positions `[row kept]` for a relative position bias, while they differ from 0, 1, 2, ..."""
+    noted: bool = False
+    """What stays is remembered with the cache."""

@@ -1,7 +1,6 @@
-"""Seam S1: cut where the outer model hands the finished prompt to its language model.
+"""Prompt pruning where a model hands a finished prompt of embeddings to a language model, as BLIP-2 does.
 
-There the embeddings, the mask and the ids are together, so transformers itself does positions, cache, beams and
-sampling on the shorter sequence; decode steps never see tokprune.
+There the embeddings, the mask and the ids are together; decode steps never see tokprune.
 """
 
 from __future__ import annotations
@@ -13,57 +12,40 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.answers import Asked
-from tokprune.adapters.attached import Attached
 from tokprune.adapters.callbacks import WholePrompt, merging, refuse_custom, shown
-from tokprune.adapters.calls import Call, current_call, during_call, enter_call
-from tokprune.adapters.capture import Capture
-from tokprune.adapters.continued import Continuations, go_on, masked_anew, whole_prompt_shortened
+from tokprune.adapters.calls import current_call, during_call, enter_call
+from tokprune.adapters.continued import go_on, masked_anew, whole_prompt_shortened
 from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.generations import filled
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.hostcopy import HostCopy
-from tokprune.adapters.modules import module_at
-from tokprune.adapters.outercall import Options, named_arguments, put_prompt_back, refuse_precomputed
+from tokprune.adapters.outercall import named_arguments, put_prompt_back
 from tokprune.adapters.positions import BIAS, RelativeBias, refuse_checkpointing, relative_bias_attention
-from tokprune.adapters.prompt.delegated_prompt import PromptShortener
+from tokprune.adapters.prompt.call import PromptCall
 from tokprune.adapters.prompt.family import PromptFamily
-from tokprune.adapters.refusals import refuse_after, refuse_finished_mask, refuse_pieces
+from tokprune.adapters.prompt.images import Placed
+from tokprune.adapters.prompt.pruning import PromptPruning, unpacked
 from tokprune.adapters.shape import Relied, generates, has, takes
-from tokprune.adapters.sources import chosen_sources
 from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, cache_in, shift_length_limits, since
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 
 
-class DelegatedCut(Attached):
-    """A cut of the query tokens on one model of a `PromptFamily`."""
+class DelegatedPruning(PromptPruning):
+    """Prompt pruning on a model that delegates text to a language model with a `generate` of its own."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        family: PromptFamily,
-        cut: Cut,
-        done: Callable[[Observed], Any],
-        owner: object,
+        self, model: nn.Module, family: PromptFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
-        super().__init__(model, cut, done, owner)
-        self.family = family
-        where = f"adapter {family.name!r} target {cut.target!r}"
-        refuse_after(where, "behind the encoder", cut, ", or choose target 'image'")
-        self.language_model = self.reader = module_at(model, family.language_model)
-        sources = chosen_sources(family.sources, cut)
-        self.capture = Capture(self, model, sources, family.vectors, (family.language_model,), *(family.padded or ()))
-        self.prompt = PromptShortener(family, cut, self.capture, self.language_model)
-        self.encoder_decoder = self.prompt.encoder_decoder
-        self.continued = Continuations()
-        moves = self.encoder_decoder and self.prompt.moves
+        super().__init__(model, family, cut, done, owner)
+        self.encoder_decoder = self.shortener.encoder_decoder
+        moves = self.encoder_decoder and self.shortener.moves
         self.biased = relative_bias_attention(self.language_model) if moves else None
         self._attach()
 
-    @property
-    def shortened(self) -> slice:
-        """All layers of the cache hold the shorter sequence: an encoder-decoder's those of its cross-attention."""
-        return slice(None)
+    def _config(self) -> Any:
+        language_model: Any = self.language_model
+        return language_model.config
 
     def _relies(self) -> list[Relied]:
         moves = not self.encoder_decoder and (self.cut.positions == "preserve" or not self.cut.reduction.removes)
@@ -96,20 +78,18 @@ class DelegatedCut(Attached):
 
     # -- the outer call -----------------------------------------------------------------------------------------
 
-    def _open(self, arguments: dict[str, Any]) -> Call:
-        self.capture.verify()
-        refuse_precomputed(arguments, "query tokens", self.family.arguments[0])
-        refuse_finished_mask(arguments)
+    def _open(self, arguments: dict[str, Any], generating: bool) -> PromptCall:
+        self._check(arguments, generating)
         if self.biased is not None and torch.is_grad_enabled():
             refuse_checkpointing(self.language_model)
         ids, embeds = arguments.get("input_ids"), arguments.get("inputs_embeds")
-        call = Call(placeholders=self._placeholders(ids, embeds), input_ids=ids)
+        call = PromptCall(input_ids=ids, placeholders=self._placeholders(ids, embeds))
         images = arguments.get(self.family.arguments[0])
-        call.images = None if images is None else images.shape[:-3].numel()  # a video's frames count as images
+        call.encoded = None if images is None else images.shape[:-3].numel()  # a video's frames count as images
         if call.placeholders is not None:
-            call.counts = HostCopy(call.placeholders.sum(dim=1))
-            if call.counts.here:
-                self.prompt.check(call)  # else when the counts are needed: by then they have arrived
+            call.counts = HostCopy(call.placeholders.sum(dim=1)[None])
+            if call.counts.here and call.encoded is not None:  # else when they are needed: by then they have arrived
+                self.shortener.match(call, [self.family.tokens_per_image or 0] * call.encoded)
         return call
 
     def _placeholders(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
@@ -124,25 +104,21 @@ class DelegatedCut(Attached):
 
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         arguments = named_arguments(model.forward, args, kwargs)
-        call = self._open(arguments)
+        call = self._open(arguments, generating=False)
         if not self.encoder_decoder:  # else logits and labels are those of the decoder, which is no part of the prompt
             call.asked, arguments = Asked.of(model, arguments)
         enter_call(self, call)
         return (), arguments
 
-    def _end(self, call: Call, output: Any) -> Any:
-        return None if call.asked is None else call.asked.answered(self.model, output, call.shown)
-
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arguments = named_arguments(original, args, kwargs)
-        refuse_pieces(Options(arguments, self.model))
-        call = self._open(arguments)
+        call = self._open(arguments, generating=True)
         with during_call(self, call):
             output = original(*args, **kwargs)
         prompt = self._whole(call)
         return output if prompt is None else put_prompt_back(output, prompt)
 
-    def _whole(self, call: Call) -> WholePrompt | None:
+    def _whole(self, call: PromptCall) -> WholePrompt | None:
         """The prompt as it came; None where what is generated does not begin with a shorter one."""
         if call.rows is None or call.input_ids is None or self.encoder_decoder:
             return None
@@ -162,13 +138,7 @@ class DelegatedCut(Attached):
             return None
         if not call.done:
             return args, self._shorten(call, kwargs, generating=False)
-        if call.gapped and kwargs.get("attention_mask") is None and cache_in(kwargs) is None:
-            # Without a mask, positions with gaps are read as several sequences packed into one.
-            ones = torch.ones(
-                kwargs["inputs_embeds"].shape[:2], dtype=torch.long, device=kwargs["inputs_embeds"].device
-            )
-            return args, {**kwargs, "attention_mask": ones}
-        return None
+        return args, unpacked(call, kwargs, kwargs["inputs_embeds"])
 
     def _on_output(self, language_model: nn.Module, args: Any, output: Any) -> None:
         call = current_call(self)
@@ -199,16 +169,25 @@ class DelegatedCut(Attached):
             args, kwargs = shown(original, args, kwargs, self._whole(call))
         return original(*args, **kwargs)
 
-    def _find_prompt(self, call: Call, kwargs: dict[str, Any]) -> None:
+    def _find_prompt(self, call: PromptCall, kwargs: dict[str, Any]) -> None:
         """The outer model was given no prompt and built one: the image tokens, then the beginning of text."""
         embeds: Tensor = kwargs["inputs_embeds"]
         rows, length = embeds.shape[:2]
         call.input_ids = kwargs.get("input_ids")
         call.placeholders = (torch.arange(length, device=embeds.device) < length - 1).expand(rows, length)
-        call.counts = HostCopy(torch.tensor([length - 1] * rows, device="cpu"))
+        call.counts = HostCopy(torch.tensor([[length - 1] * rows], device="cpu"))
 
-    def _shorten(self, call: Call, kwargs: dict[str, Any], generating: bool) -> dict[str, Any]:
-        kwargs, observed = self.prompt.shorten(call, kwargs, generating)
+    def _shorten(self, call: PromptCall, kwargs: dict[str, Any], generating: bool) -> dict[str, Any]:
+        embeds: Tensor = kwargs["inputs_embeds"]
+        if call.placeholders is None or call.vectors is None:
+            raise UnsupportedCallError(
+                "the query tokens were not computed in this call; was the model compiled before?"
+            )
+        call.generating, call.placeholders = generating, call.placeholders.to(embeds.device)
+        mask = kwargs.get("attention_mask")
+        call.mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device) if mask is None else mask
+        images = Placed(call.vectors, embeds, call.placeholders)
+        kwargs, _, observed = self.shortener.shorten(call, kwargs, images)
         if call.rows is not None and not self.encoder_decoder and filled(cache_in(kwargs)):
             raise UnsupportedCallError(
                 "images came with a cache that has tokens in it already, and which of theirs stayed is not known; pass "

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokprune.adapters.grouped import by_image
+from tokprune.adapters.prompt.images import Group
 from tokprune.adapters.upstream import deepstack, with_deepstack
-from tokprune.functional import kept_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +44,28 @@ class Features:
         """How many tokens each image has."""
         return [len(image) for image in self.images]
 
-    def kept(self, images: Sequence[Tensor], kept: Sequence[Tensor], counts: Sequence[int]) -> Features:
-        """The features with these images, and in later layers the tokens that are `kept` (bool `[token]`) of each."""
-        index = [kept_index(row[None], count)[0] for row, count in zip(kept, counts, strict=True)]
-        layers = [
-            [image[which.to(image.device)] for image, which in zip(layer, index, strict=True)] for layer in self.layers
-        ]
-        return replace(self, images=images, layers=layers)
+    def observed(self, which: Sequence[int]) -> Tensor:
+        """The vectors `[image token dim]` of some images that have equally many."""
+        return torch.stack([self.images[index] for index in which])
+
+    def read(self, which: Sequence[int]) -> Tensor:
+        """The same: the language model reads them as they are."""
+        return self.observed(which)
+
+    def put(self, arguments: dict[str, Any], groups: Sequence[Group]) -> dict[str, Any]:
+        """The arguments of the call as they are: the model will ask for the features once more."""
+        return arguments
+
+    def kept(self, groups: Sequence[Group]) -> Features:
+        """The features that stay."""
+        index = by_image(groups, [group.index() for group in groups])
+        images = list(self.images)
+        for group in groups:
+            if group.tokens is not None:
+                for image, tokens in zip(group.images, group.tokens, strict=True):
+                    images[image] = tokens
+        layers = [_taken(layer, index) for layer in self.layers]
+        return replace(self, images=_taken(images, index), layers=layers)
 
     def ordered(self, order: Sequence[int]) -> Features:
         """The features with images number `order`, some of them more than once."""
@@ -80,3 +96,7 @@ class Features:
     def again(self) -> Any:
         """The output as it came; a copy, for `generate` writes into it."""
         return copy.copy(self.output)
+
+
+def _taken(vectors: Sequence[Tensor], index: Sequence[Tensor]) -> list[Tensor]:
+    return [image[which.to(image.device)] for image, which in zip(vectors, index, strict=True)]

@@ -1,4 +1,4 @@
-"""What the embed-merge seam cannot do rightly, refused before anything runs."""
+"""What prompt pruning cannot do rightly, refused before anything runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tokprune.interfaces import Cut
 
 
 def refuse_cut(family: PromptFamily, cut: Cut, config: Any) -> None:
-    """Raise `AdapterError` if the cut cannot be made right on a language model with this configuration."""
+    """Raise `AdapterError` if a language model with this configuration cannot be handed a shorter prompt rightly."""
     where = f"adapter {family.name!r} target {cut.target!r}"
-    refuse_after(where, "in front of the language model", cut)
+    refuse_after(where, "in front of the language model", cut, ", or choose target 'image'" * bool(family.vectors))
     if not cut.reduction.removes and getattr(config, "sliding_window", None) is not None:
         raise AdapterError(
             f"{where}: reduction {cut.reduction!r} hides tokens where they are, and they would take up room in the "
@@ -24,9 +24,24 @@ def refuse_cut(family: PromptFamily, cut: Cut, config: Any) -> None:
         )
 
 
-def refuse_call(family: PromptFamily, cut: Cut, arguments: Mapping[str, Any], model: Any) -> None:
+def refuse_call(family: PromptFamily, cut: Cut, arguments: Mapping[str, Any], model: Any, generating: bool) -> None:
     """Raise `UnsupportedCallError` if a call with images cannot be pruned rightly."""
-    refuse_precomputed(arguments, "image tokens", family.arguments[0])
+    refuse_precomputed(arguments, f"{cut.target} tokens", family.arguments[0])
+    refuse_finished_mask(arguments)
+    if generating:
+        refuse_pieces(Options(arguments, model))
+    if family.vectors is None:
+        _refuse_without_ids(arguments)
+    for name, value in family.fixed.items():
+        if arguments.get(name) is not None and arguments[name] != value and cut.needs:
+            raise UnsupportedCallError(
+                f"{name}={arguments[name]!r}, but the votes are taken where {name}={value!r} says, which is the "
+                "model's configuration; change it there and call tokprune.apply again"
+            )
+
+
+def _refuse_without_ids(arguments: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedCallError` unless a whole prompt of ids comes with the images."""
     if arguments.get("input_ids") is None:
         raise UnsupportedCallError(
             "images came with inputs_embeds and without input_ids, so it is not known which tokens of the prompt are "
@@ -38,14 +53,6 @@ def refuse_call(family: PromptFamily, cut: Cut, arguments: Mapping[str, Any], mo
             f"images came with tokens in it already in {CACHE_IN_WORDS}, so the prompt is not whole; "
             "pass the whole prompt without the cache, or call handle.remove() first"
         )
-    refuse_finished_mask(arguments)
-    refuse_pieces(Options(arguments, model))
     for name in ("cache_position", "cu_seq_lens_q"):
         if arguments.get(name) is not None:
             raise UnsupportedCallError(f"{name} counts the tokens of the whole prompt, which is shortened; omit it")
-    for name, value in family.fixed.items():
-        if arguments.get(name) is not None and arguments[name] != value and cut.needs:
-            raise UnsupportedCallError(
-                f"{name}={arguments[name]!r}, but the votes are taken where {name}={value!r} says, which is the "
-                "model's configuration; change it there and call tokprune.apply again"
-            )

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.packed import PackedAttention
-from tokprune.adapters.prompt.call import ImageCall
+from tokprune.adapters.prompt.call import PromptCall
 from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
 from tokprune.pooled import PooledVotes, padded_places
@@ -19,11 +20,11 @@ from tokprune.signal import ATTENTION_NAMES, Signal, Text
 
 
 class ImageSignals:
-    """Makes the signal of a group of images.
+    """Makes the signal of images that have equally many tokens.
 
     Args:
         model: the whole model.
-        base: the part of it that makes the features.
+        base: the part of it that encodes the images.
         family: the model family.
         cut: what is asked for.
         capture: what was observed.
@@ -32,7 +33,7 @@ class ImageSignals:
     def __init__(self, model: Any, base: nn.Module, family: PromptFamily, cut: Cut, capture: Capture) -> None:
         self.model, self.base, self.family, self.cut, self.capture = model, base, family, cut, capture
 
-    def of(self, call: ImageCall, arguments: Mapping[str, Any], images: Sequence[int], tokens: Tensor) -> Signal:
+    def of(self, call: PromptCall, arguments: Mapping[str, Any], images: Sequence[int], tokens: Tensor) -> Signal:
         """The signal of `images`, whose vectors are `tokens` `[image token dim]`."""
         needs, found = self.cut.needs, dict[str, Any]()
         for name in ATTENTION_NAMES:
@@ -41,7 +42,7 @@ class ImageSignals:
         if "tokens" in needs:
             found["tokens"] = tokens.detach()
         if "text" in needs:
-            found["text"] = self._text(call, images)
+            found["text"] = self._text(call, arguments, images)
         if "grid" in needs:
             found["grid"] = self.grids(call, arguments)[images[0]]
         return Signal(
@@ -50,13 +51,13 @@ class ImageSignals:
             source=f"adapter {self.family.name!r} target {self.cut.target!r}",
         )
 
-    def grids(self, call: ImageCall, arguments: Mapping[str, Any]) -> Sequence[tuple[int, int] | None]:
+    def grids(self, call: PromptCall, arguments: Mapping[str, Any]) -> Sequence[tuple[int, int] | None]:
         """Rows and columns of each image's tokens."""
         if self.family.grids is not None:
             return self.family.grids(arguments)
         return [self.family.grid] * (0 if call.features is None else len(call.features.images))
 
-    def _votes(self, call: ImageCall, arguments: Mapping[str, Any], name: str, images: Sequence[int]) -> LayerVotes:
+    def _votes(self, call: PromptCall, arguments: Mapping[str, Any], name: str, images: Sequence[int]) -> LayerVotes:
         depth = len(self.family.sources[name])
         votes: Any = self.capture.layer_votes(call, name, range(depth))
         if self.family.places is None or name != "encoder_attention":
@@ -73,11 +74,16 @@ class ImageSignals:
             pooled = {index: PooledVotes(votes[index], chosen) for index in wanted}
         return LayerVotes(pooled, depth, name)
 
-    def _text(self, call: ImageCall, images: Sequence[int]) -> Text:
+    def _text(self, call: PromptCall, arguments: Mapping[str, Any], images: Sequence[int]) -> Text:
         """One prompt for each image: a row with several images lends its text to each of them."""
-        rows = call.rows_of_images or []
-        owner = torch.tensor([rows[image] for image in images], device=call.input_ids.device)
-        others = torch.isin(call.input_ids, call.input_ids.new_tensor(list(self.family.others)))
-        words = call.input_ids.masked_fill(call.placeholders | others, 0)  # some placeholders are not in the vocabulary
-        embeddings: Tensor = self.model.get_input_embeddings()(words).detach()
-        return Text(embeddings[owner.to(embeddings.device)], (call.mask.bool() & ~(call.placeholders | others))[owner])
+        rows, ids, places, mask = call.rows_of_images or [], call.input_ids, call.placeholders, call.mask
+        if places is None or mask is None:
+            raise UnsupportedCallError("the prompt was not seen in this call; was the model compiled before?")
+        if self.family.vectors is not None or ids is None:
+            embeddings: Tensor = arguments["inputs_embeds"].detach()
+        else:
+            places = places | torch.isin(ids, ids.new_tensor(list(self.family.others)))
+            words = ids.masked_fill(places, 0)  # some placeholders are not in the vocabulary
+            embeddings = self.model.get_input_embeddings()(words).detach()
+        owner = torch.tensor([rows[image] for image in images], device=places.device)
+        return Text(embeddings[owner.to(embeddings.device)], (mask.bool() & ~places)[owner])

@@ -1,0 +1,73 @@
+"""What prompt pruning is in any model: attached, opened, and made known to calls that go on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokprune.adapters.attached import Attached
+from tokprune.adapters.capture import Capture
+from tokprune.adapters.continued import Continuations
+from tokprune.adapters.modules import module_at
+from tokprune.adapters.prompt.call import PromptCall
+from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.prompt.refusals import refuse_call, refuse_cut
+from tokprune.adapters.prompt.shorten import Shortener
+from tokprune.adapters.prompt.signal import ImageSignals
+from tokprune.adapters.sources import chosen_sources
+from tokprune.adapters.upstream import cache_in
+from tokprune.interfaces import Cut, Observed
+
+
+class PromptPruning(Attached):
+    """Prompt pruning on one model of a `PromptFamily`. What it is attached to, and when it prunes, a subclass says.
+
+    The model is handed fewer placeholders and fewer image tokens, so that transformers itself does positions, masks,
+    caches, beams and samples on the shorter prompt.
+    """
+
+    def __init__(
+        self, model: nn.Module, family: PromptFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
+    ) -> None:
+        super().__init__(model, cut, done, owner)
+        self.family = family
+        self.base = module_at(model, family.base)
+        self.language_model = self.reader = module_at(model, family.language_model)
+        config = self._config()
+        refuse_cut(family, cut, config)
+        watched = filter(None, (family.base, family.language_model))
+        sources = chosen_sources(family.sources, cut)
+        self.capture = Capture(self, model, sources, family.vectors, tuple(watched), *(family.padded or ()))
+        signals = ImageSignals(model, self.base, family, cut, self.capture)
+        self.shortener = Shortener(family, cut, signals, config)
+        self.continued = Continuations()
+
+    def _config(self) -> Any:
+        """The configuration of the language model."""
+        raise NotImplementedError
+
+    @property
+    def shortened(self) -> slice:
+        """All layers of the cache hold the shorter sequence: an encoder-decoder's those of its cross-attention."""
+        return slice(None)
+
+    def _check(self, arguments: dict[str, Any], generating: bool) -> None:
+        """Raise unless a call with images can be pruned rightly."""
+        self.capture.verify()
+        refuse_call(self.family, self.cut, arguments, self.model, generating)
+
+    def _end(self, call: PromptCall, output: Any) -> Any:
+        return None if call.asked is None else call.asked.answered(self.model, output, call.shown)
+
+
+def unpacked(call: PromptCall, kwargs: dict[str, Any], values: Tensor) -> dict[str, Any]:
+    """Arguments of a language model that reads `values` `[row sequence ...]`, with a mask where it needs one.
+
+    Without a mask, positions with gaps are read as several sequences packed into one.
+    """
+    if not call.gapped or kwargs.get("attention_mask") is not None or cache_in(kwargs) is not None:
+        return kwargs
+    return {**kwargs, "attention_mask": torch.ones(values.shape[:2], dtype=torch.long, device=values.device)}
