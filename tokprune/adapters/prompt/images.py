@@ -122,8 +122,8 @@ def rows_of_images(placeholders: Sequence[int], tokens: Sequence[int]) -> list[i
 
 def _unfit(rows: Sequence[int], tokens: Sequence[int]) -> UnsupportedCallError:
     return UnsupportedCallError(
-        f"the prompt has placeholders for {sum(rows)} images (per row: {list(rows)}), but {len(tokens)} images came with "
-        f"it, of {list(tokens)} tokens. Build the prompt with the model's processor"
+        f"the prompt has placeholders for {sum(rows)} images (per row: {list(rows)}), but {len(tokens)} images came "
+        f"with it, of {list(tokens)} tokens. Build the prompt with the model's processor"
     )
 
 
