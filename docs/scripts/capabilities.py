@@ -97,11 +97,11 @@ class Trial:
 def trials() -> Iterator[Trial]:
     """One for each target of each built-in adapter."""
     from tokprune.registry import default_registry
-    from tokprune.testing.tiny import EXAMPLES
+    from tokprune.testing import tiny
 
     registry = default_registry()
     for entry in registry.entries("adapter"):
-        model, inputs = EXAMPLES[entry.cls]()
+        model, inputs = tiny(entry.name)
         for target in entry.cls().offers(model):
             yield Trial(entry.name, model, inputs, target)
 

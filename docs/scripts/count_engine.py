@@ -66,10 +66,10 @@ def families() -> Iterator[dict[str, Any]]:
 
     from tokprune import apply
     from tokprune.registry import default_registry
-    from tokprune.testing.tiny import EXAMPLES
+    from tokprune.testing import tiny
 
     for entry in default_registry().entries("adapter"):
-        model, inputs = EXAMPLES[entry.cls]()
+        model, inputs = tiny(entry.name)
         scorer = "catp-vote" if entry.name == "blip2" else None
         with torch.no_grad():
             applied = entered(lambda model=model, scorer=scorer: apply(model, scorer=scorer, keep=0.5).remove())

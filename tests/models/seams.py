@@ -4,25 +4,24 @@ from functools import cache
 
 import torch
 
-from tokprune import adapters
 from tokprune.outputs import answer_of
-from tokprune.testing.tiny import EXAMPLES
+from tokprune.testing import tiny
 
 SEAMS = {
-    "delegated": (adapters.Blip2, {}),
-    "heads": (adapters.Blip2Retrieval, {}),
-    "embed-merge": (adapters.Llava, {"scorer": "received-attention"}),
-    "embed-merge, positions": (adapters.Qwen2VL, {}),
-    "inside": (adapters.Llava, {"scorer": "text-attention"}),
-    "layer": (adapters.Clip, {"scorer": "received-attention"}),
-    "methods": (adapters.TimmVit, {"scorer": "received-attention"}),
-    "encoder's output": (adapters.VisionEncoderDecoder, {"scorer": "received-attention"}),
-    "decoder": (adapters.VisionEncoderDecoder, {"scorer": "text-attention"}),
-    "encoder in a decoder": (adapters.Mllama, {"scorer": "text-attention"}),
+    "delegated": ("blip2", {}),
+    "heads": ("blip2-retrieval", {}),
+    "embed-merge": ("llava", {"scorer": "received-attention"}),
+    "embed-merge, positions": ("qwen2-vl", {}),
+    "inside": ("llava", {"scorer": "text-attention"}),
+    "layer": ("clip", {"scorer": "received-attention"}),
+    "methods": ("timm-vit", {"scorer": "received-attention"}),
+    "encoder's output": ("vision-encoder-decoder", {"scorer": "received-attention"}),
+    "decoder": ("vision-encoder-decoder", {"scorer": "text-attention"}),
+    "encoder in a decoder": ("mllama", {"scorer": "text-attention"}),
 }
-"""Name of a seam -> adapter, and what `tokprune.apply` is asked for beside `ASKED`."""
+"""Name of a seam -> family, and what `tokprune.apply` is asked for beside `ASKED`."""
 ASKED = {"scorer": "l2-norm", "keep": 3}
-built = cache(lambda adapter: EXAMPLES[adapter]())
+built = cache(tiny)
 """Models are built once; a test must leave them as they came."""
 
 

@@ -65,11 +65,7 @@ OTHERS = {
 
 
 def distilled():
-    from timm.models.deit import VisionTransformerDistilled
-
-    from tokprune.testing.tiny_encoders import randomised, timm_size
-
-    return randomised(VisionTransformerDistilled(**timm_size()), 0)
+    return tiny_timm(model="timm.models.deit.VisionTransformerDistilled")
 
 
 @pytest.mark.parametrize("name", OTHERS)

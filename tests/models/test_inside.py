@@ -28,7 +28,7 @@ BATCHES = {
     "several images": lambda: prompts((2, 1)),
     "as many in each row": lambda: prompts((2, 2), (0, 1)),
     "a row without an image": lambda: prompts((1, 0, 1), (0, 0, 2)),
-    "the image is last": lambda: prompts(behind=0),
+    "the image is last": lambda: prompts(after=0),
 }
 
 
@@ -98,7 +98,7 @@ def test_other_places(after):
 
 
 def test_a_prompt_whose_last_token_left_goes_on_from_the_last_that_stayed():
-    model, inputs = built(), prompts((1,), (0,), behind=0)
+    model, inputs = built(), prompts((1,), (0,), after=0)
     kept = torch.arange(TOKENS)[None] < 3
     with pruned(model, **keeping(kept)):
         found, new = logits(model, inputs)[:, -1], generate(model, inputs, max_new_tokens=1)

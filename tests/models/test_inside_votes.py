@@ -111,7 +111,7 @@ def test_padding_behind_the_text_does_not_vote():
 
 
 def test_a_prompt_that_ends_with_its_image_lets_the_last_image_token_vote():
-    model, inputs = built(), prompts((1,), (0,), behind=0)
+    model, inputs = built(), prompts((1,), (0,), after=0)
     expected = maps(model, inputs)[1][0, :, -1, -TOKENS:].sum(dim=0)
     with pruned(model, keep=5) as handle:
         logits(model, inputs)

@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from tokprune import builtin
-from tokprune.adapters import Blip2, EncoderPruning, InstructBlip
+from tokprune.adapters import Blip2, EncoderPruning
 from tokprune.adapters.families.qformer import encoder_family, query_family
 from tokprune.adapters.prompt.delegated import DelegatedPruning
 from tokprune.interfaces import Choice
 from tokprune.reductions import Mask
-from tokprune.testing import adapters, check_adapter, components
+from tokprune.testing import adapters, check_adapter, components, tiny
 from tokprune.testing.attentionwatch import AttentionWatch
 from tokprune.testing.laws import Law
-from tokprune.testing.tiny import EXAMPLES
+from tokprune.testing.models import ROWS
 from tokprune.testing.tiny_blip2 import BOS, prompts, tiny_blip2
 
 
@@ -159,26 +159,27 @@ FAULTS = [
 ]
 
 
-ONE_OF_EACH_KIND = {adapter.__mro__[1]: adapter for adapter in reversed(EXAMPLES)}.values()
+ADAPTERS = builtin.register_adapters()
+ONE_OF_EACH_KIND = {kind.__mro__[1]: name for name, kind in reversed(ADAPTERS.items())}.values()
 """The first adapter of each base class; the others of a kind are little more than other names of modules."""
 
 
 @pytest.mark.parametrize(
-    "adapter",
-    [pytest.param(each, marks=[] if each in ONE_OF_EACH_KIND else [pytest.mark.slow]) for each in EXAMPLES],
+    "family",
+    [pytest.param(each, marks=[] if each in ONE_OF_EACH_KIND else [pytest.mark.slow]) for each in ADAPTERS],
 )
-def test_a_built_in_adapter_keeps_every_law(adapter):
-    check_adapter(adapter(), *EXAMPLES[adapter]())
+def test_a_built_in_adapter_keeps_every_law(family):
+    check_adapter(ADAPTERS[family](), *tiny(family))
 
 
-def test_every_built_in_adapter_has_an_example():
-    assert set(builtin.register_adapters().values()) == set(EXAMPLES)
+def test_every_built_in_adapter_has_a_tiny_model():
+    assert set(ADAPTERS) <= set(ROWS)
 
 
-@pytest.mark.parametrize(("adapter", "stranger"), [(Blip2, InstructBlip), (InstructBlip, Blip2)])
-def test_an_adapter_does_not_take_another_familys_model(adapter, stranger):
-    assert adapter().matches(EXAMPLES[adapter]()[0])
-    assert not adapter().matches(EXAMPLES[stranger]()[0])
+@pytest.mark.parametrize(("family", "stranger"), [("blip2", "instructblip"), ("instructblip", "blip2")])
+def test_an_adapter_does_not_take_another_familys_model(family, stranger):
+    assert ADAPTERS[family]().matches(tiny(family)[0])
+    assert not ADAPTERS[family]().matches(tiny(stranger)[0])
 
 
 @pytest.mark.parametrize(("adapter", "law"), FAULTS, ids=[adapter.__name__ for adapter, _ in FAULTS])

@@ -1,4 +1,4 @@
-"""The conformance kit: checks and hypothesis strategies for whoever writes a component.
+"""The conformance kit: checks and hypothesis strategies for authors of components, and a tiny model of every family.
 
 A check takes an object and raises an `AssertionError` that names the law it breaks and shows the smallest example.
 
@@ -9,6 +9,8 @@ In the tests of a plugin, one line checks everything that its distribution regis
 `test_conformance = conformance_test("my-distribution")`. Without a test file,
 `pytest --pyargs tokprune.testing.suite` does it for every installed plugin, and
 `pytest -p tokprune.testing.plugin --tokprune my-distribution` for one.
+
+`tiny("llava")` makes a tiny random LLaVA and the arguments of one forward, to try things on.
 
 The strategies (`ballots`, `votes`, `voter_weights`, `scores`, `keeps`, `signals`, `tiny_models`) need hypothesis; the
 checks do not.
@@ -22,6 +24,7 @@ from tokprune.testing.adapters import check_adapter
 from tokprune.testing.aggregators import check_aggregator
 from tokprune.testing.distribution import check_distribution, conformance_test
 from tokprune.testing.kinds import check_component
+from tokprune.testing.models import tiny
 from tokprune.testing.reductions import check_reduction
 from tokprune.testing.scorers import check_scorer
 from tokprune.testing.selectors import check_selector
@@ -42,6 +45,7 @@ __all__ = [
     "keeps",
     "scores",
     "signals",
+    "tiny",
     "tiny_models",
     "voter_weights",
     "votes",
@@ -49,7 +53,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: whoever only checks needs no hypothesis.
+    # Loaded on first use: the checks need no hypothesis.
     if name not in ("ballots", "keeps", "scores", "signals", "tiny_models", "voter_weights", "votes"):
         raise AttributeError(f"module 'tokprune.testing' has no attribute {name!r}")
     try:

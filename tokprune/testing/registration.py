@@ -11,7 +11,7 @@ from tokprune.policy import Policy
 from tokprune.registry import Entry, Registry
 from tokprune.testing.failures import Violation
 from tokprune.testing.laws import Law
-from tokprune.testing.tiny import EXAMPLES
+from tokprune.testing.models import ROWS, tiny
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def example_of(entry: Entry) -> tuple[Any, Any]:
     Raises:
         Violation: it brings none.
     """
-    if entry.cls in EXAMPLES:
-        return EXAMPLES[entry.cls]()
+    if entry.name in ROWS:
+        return tiny(entry.name)
     if not hasattr(entry.cls, "example"):
         raise Violation(
             "Give it a static method example() that returns a tiny model in evaluation mode and a mapping with the "
