@@ -12,6 +12,7 @@ import torch
 
 from tokprune import functional
 from tokprune.adapters import AttentionSource
+from tokprune.adapters.tap import Seen
 
 from .layers import draw, layer, voters
 
@@ -143,7 +144,7 @@ def test_others_behind_the_candidates_vote_unless_they_are_padding(fused, candid
     real = torch.ones(2, candidates + 6, dtype=torch.bool)
     real[1, -3:] = False
     source = AttentionSource("self_attention", 0, (), 2, 0.5, candidates="key", leading=candidates)
-    votes = source.votes({"query": query, "key": key}, real)
+    votes = source.votes(Seen(query, key, key, real[:, None, None], 0.5))
     given = votes._for_kernels()
     check(fused, *(given.pop(name) for name in ("query", "key", "scale", "mask")), **given)
     points, total = expected(query[1:, :, :-3], key[1:, :, :-3], 0.5, candidates="key")

@@ -12,7 +12,8 @@ from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 from .calls import generate, logits
 from .traces import hook_count, traces
 
-QUERY = "qformer.encoder.layer.0.crossattention.attention.query"
+ATTENTION = "qformer.encoder.layer.0.crossattention.attention"
+QUERY = f"{ATTENTION}.query"
 
 
 class LowRank(torch.nn.Module):
@@ -27,34 +28,50 @@ class LowRank(torch.nn.Module):
         return self.base_layer(states) + self.delta(states)
 
 
-def swap(model, path):
+def swap(model, path, kind=LowRank):
     parent, _, name = path.rpartition(".")
     original = model.get_submodule(path)
-    setattr(model.get_submodule(parent), name, LowRank(original))
+    setattr(model.get_submodule(parent), name, kind(original))
     return original
 
 
-@pytest.mark.parametrize("path", [QUERY, "language_projection"])
+class Around(torch.nn.Module):
+    """Something in the place of a module that calls it."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base_layer = base
+
+    def forward(self, *args, **kwargs):
+        return self.base_layer(*args, **kwargs)
+
+
+@pytest.mark.parametrize("path", [ATTENTION, "language_projection"])
 def test_a_module_swapped_after_apply_is_named_in_a_clear_error(fresh, inputs, path):
     plain = logits(fresh, inputs)
     handle = tokprune.apply(fresh, keep=3)
-    original = swap(fresh, path)
+    original = swap(fresh, path, LowRank if path == "language_projection" else Around)
     for call in (logits, generate):
         with pytest.raises(AdapterError, match=rf"{path}.* replaced .*tokprune\.apply again"):
             call(fresh, inputs)
     handle.remove()
     assert hook_count(fresh) == 0
-    assert (logits(fresh, inputs) - plain).abs().max() > 0
+    assert path == ATTENTION or (logits(fresh, inputs) - plain).abs().max() > 0
     parent, _, name = path.rpartition(".")
     setattr(fresh.get_submodule(parent), name, original)
     assert torch.equal(logits(fresh, inputs), plain)
 
 
-def test_a_module_swapped_before_apply_votes_with_its_change(fresh, inputs):
-    swap(fresh, QUERY)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_projection_swapped_before_or_after_apply_votes_with_its_change(fresh, inputs, when):
+    if when == "before":
+        swap(fresh, QUERY)
+    handle = tokprune.apply(fresh, scorer="catp-vote:layers=first", keep=3)
+    if when == "after":
+        swap(fresh, QUERY)
     with torch.no_grad():
         fresh.get_submodule(QUERY).delta.weight.mul_(20)
-    with tokprune.apply(fresh, scorer="catp-vote:layers=first", keep=3) as handle:
+    with handle:
         logits(fresh, inputs)
         swapped = handle.report.scores
         with torch.no_grad():

@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 
 from tokprune import Votes
 from tokprune.adapters import AttentionSource
+from tokprune.adapters.tap import Seen
 
 HEADS = st.integers(1, 2)
 LAYERS = st.tuples(st.integers(1, 2), HEADS, st.integers(1, 5), st.integers(0, 4), st.integers(0, 2**31))
@@ -41,10 +42,16 @@ def ballots(given_source, halves, real, image):
     return shares[:, :, : given_source.leading].reshape(-1, given_source.leading)
 
 
+def votes_of(given_source, halves, real=None):
+    """The votes of a layer that sees these queries and keys; a mask hides what is not real."""
+    mask = None if real is None else real[:, None, None, :]
+    return given_source.votes(Seen(halves["query"], halves["key"], halves["key"], mask, given_source.scale))
+
+
 @given(layer=layers())
 def test_points_are_those_of_the_real_voters_alone(layer):
     given_source, halves, real = layer
-    found = given_source.votes(halves, real).points()
+    found = votes_of(given_source, halves, real).points()
     for image in range(len(real)):
         # Logits are halves of whole numbers: what is equal differs by rounding alone, and all else by a half or more.
         cast = np.log(ballots(given_source, halves, real, image)).round(3)
@@ -55,7 +62,7 @@ def test_points_are_those_of_the_real_voters_alone(layer):
 @given(layer=layers())
 def test_totals_are_those_of_the_real_voters_alone(layer):
     given_source, halves, real = layer
-    found = given_source.votes(halves, real).total()
+    found = votes_of(given_source, halves, real).total()
     for image in range(len(real)):
         expected = ballots(given_source, halves, real, image).sum(axis=0)
         np.testing.assert_allclose(found[image].numpy(), expected, rtol=1e-5)
@@ -63,7 +70,7 @@ def test_totals_are_those_of_the_real_voters_alone(layer):
 
 @given(layer=layers())
 def test_votes_read_as_numbers_are_counted_alike(layer):
-    votes = layer[0].votes(*layer[1:])
+    votes = votes_of(*layer)
     assert votes.values.shape == votes.shape
     assert torch.equal(votes.by_head.flatten(1, 2), votes.values)
     numbers = Votes(votes.values, votes.weights, heads=votes.heads)
@@ -76,14 +83,14 @@ def test_real_voters_hand_out_all_their_points_and_padding_none(layer):
     given_source, halves, real = layer
     tokens = given_source.leading
     voters = real.sum(dim=1) * given_source.heads
-    found = given_source.votes(halves, real).points().sum(dim=1)
+    found = votes_of(given_source, halves, real).points().sum(dim=1)
     assert found.tolist() == (voters * tokens * (tokens - 1) / 2).tolist()
 
 
 @given(layer=layers())
 def test_padding_has_no_vote_whatever_its_weight(layer):
     given_source, halves, real = layer
-    votes = given_source.votes(halves, real).with_weights(None)
+    votes = votes_of(given_source, halves, real).with_weights(None)
     shifted = real.roll(-given_source.leading, dims=1)
     by_head = votes.by_head
     for image, head, voter in np.ndindex(*by_head.shape[:3]):
@@ -96,8 +103,8 @@ def test_the_order_of_the_others_does_not_matter(data, layer):
     tokens, leading = real.shape[1], given_source.leading
     others = data.draw(st.permutations(range(leading, tokens)))
     order = [*range(leading), *others]
-    moved = given_source.votes({side: half[:, :, order] for side, half in halves.items()}, real[:, order])
-    votes = given_source.votes(halves, real)
+    moved = votes_of(given_source, {side: half[:, :, order] for side, half in halves.items()}, real[:, order])
+    votes = votes_of(given_source, halves, real)
     assert torch.equal(moved.points(), votes.points())
     assert torch.allclose(moved.total(), votes.total(), rtol=1e-6)
 
@@ -108,14 +115,14 @@ def test_candidates_in_another_order_get_the_same_points(data, layer):
     leading = given_source.leading
     candidates = data.draw(st.permutations(range(leading)))
     order = [*candidates, *range(leading, real.shape[1])]
-    moved = given_source.votes({side: half[:, :, order] for side, half in halves.items()}, real[:, order])
-    assert torch.equal(moved.points(), given_source.votes(halves, real).points()[:, list(candidates)])
+    moved = votes_of(given_source, {side: half[:, :, order] for side, half in halves.items()}, real[:, order])
+    assert torch.equal(moved.points(), votes_of(given_source, halves, real).points()[:, list(candidates)])
 
 
 @given(layer=layers())
 def test_all_real_is_the_same_as_nothing_said(layer):
     given_source, halves, real = layer
-    said, silent = given_source.votes(halves, torch.ones_like(real)), given_source.votes(halves)
+    said, silent = votes_of(given_source, halves, torch.ones_like(real)), votes_of(given_source, halves)
     assert torch.equal(said.points(), silent.points())
     assert torch.equal(said.values, silent.values)
 
@@ -126,13 +133,13 @@ def test_others_can_change_the_points(what):
 
     def differs(layer):
         given_source, halves, real = layer
-        points = given_source.votes(halves, real).points()
+        points = votes_of(given_source, halves, real).points()
         leading = given_source.leading
         if what == "padding":
-            without = given_source.votes(halves).points()
+            without = votes_of(given_source, halves).points()
         else:
             front = {side: half[:, :, :leading] for side, half in halves.items()}
-            without = given_source.votes(front).points()
+            without = votes_of(given_source, front).points()
         return not torch.equal(points.argsort(dim=1, descending=True), without.argsort(dim=1, descending=True))
 
     hypothesis.find(layers(), differs)

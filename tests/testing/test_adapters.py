@@ -135,12 +135,17 @@ class FusedInAnotherOrder(Blip2):
 
 
 def attach_with(model, cut, done, owner, change):
-    """Attach the cut of BLIP-2 with another idea of where attention comes from."""
+    """Attach the cut of BLIP-2 with another idea of where attention comes from, which no tap corrects."""
+
+    def untapped(source):
+        return change(replace(source, attention=None))
+
     if cut.target == "image":
         encoder = encoder_family(model, "blip2")
-        return EncoderPruning(model, replace(encoder, attention=list(map(change, encoder.attention))), cut, done, owner)
+        attention = list(map(untapped, encoder.attention))
+        return EncoderPruning(model, replace(encoder, attention=attention), cut, done, owner)
     family = query_family(model, "blip2", asks=False)
-    sources = {name: list(map(change, layers)) for name, layers in family.sources.items()}
+    sources = {name: list(map(untapped, layers)) for name, layers in family.sources.items()}
     return DelegatedPruning(model, replace(family, sources=sources), cut, done, owner)
 
 

@@ -46,7 +46,6 @@ def find_attention(
     *,
     crossing: bool | None = None,
     layers: int | None = None,
-    kind: type[AttentionSource] = AttentionSource,
     **options: Any,
 ) -> list[AttentionSource]:
     """The attention layers below a path, in order.
@@ -58,8 +57,7 @@ def find_attention(
         candidates: which side of them is the target.
         crossing: True for cross-attention alone, False for all other attention, None for any; its name says which.
         layers: how many of them, from the first; None for all.
-        kind: class of what is returned.
-        options: more arguments of it.
+        options: more arguments of each `AttentionSource`.
 
     Raises:
         AdapterError: there is none, or one does not say how many heads it has.
@@ -71,7 +69,8 @@ def find_attention(
             continue
         heads, scale = _heads_and_scale(path, module, parts)
         modules = tuple((f"{path}.{child}", made) for child, made in parts.items())
-        found.append(kind(signal, len(found), modules, heads, scale, candidates, attention=path, **options))
+        source = AttentionSource(signal, len(found), modules, heads, scale, candidates, attention=path, **options)
+        found.append(source)
     if not found:
         word = "" if crossing is None else "cross-" if crossing else "self-"
         raise AdapterError(

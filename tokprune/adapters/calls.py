@@ -21,12 +21,8 @@ class Observation:
 
     vectors: Tensor | None = None
     """The target tokens' vectors `[image token dim]`."""
-    real: Tensor | None = None
-    """Which tokens of the padded module's sequence are no padding, bool `[image token]`; None if all are."""
     halves: dict[tuple[str, int], dict[str, Tensor]] = field(default_factory=dict)
     """Queries or keys of a layer whose other half has not come yet."""
-    around: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
-    """What the attention module of a layer was given, where its queries and keys alone do not say it."""
     votes: dict[str, dict[int, Any]] = field(default_factory=dict)
     done: bool = False
     """The cut has happened: what comes later is left alone."""

@@ -1,4 +1,4 @@
-"""Hooks that observe: queries and keys of the wanted layers, and the target tokens' vectors."""
+"""Observes attention layers, and the target tokens' vectors, in the calls of one attachment."""
 
 from __future__ import annotations
 
@@ -10,29 +10,25 @@ from torch import Tensor, nn
 from tokprune.adapters.calls import Observation, current_call
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
-from tokprune.adapters.packed import PackedSource
-from tokprune.adapters.shape import Relied, takes
 from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.tap import Seen, Tap, reaches
 from tokprune.compiled import unwrap_compiled
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.layers import LayerVotes
 
 
 class Capture:
-    """Observes attention sources and token vectors during the calls of `owner`.
+    """Observes attention layers and token vectors during the calls of `owner`.
 
-    Queries and keys of a layer meet by rendezvous: old releases of transformers compute the keys first. Outside a
-    call, and after its cut, a hook costs one look at a context variable.
+    What transformers' attention interface reaches is tapped; elsewhere hooks observe the projections. Outside a call,
+    and after its pruning point, both cost one look at a context variable.
 
     Args:
         owner: whose calls are observed.
         model: the whole model.
         sources: the layers to capture.
-        vectors: path of the module whose input is the target tokens' vectors, or None to leave them alone.
+        vectors: path of the module whose input is the target tokens' vectors, or None to ignore them.
         watched: paths of other modules that must stay the ones they were, too.
-        padded: path of a module whose keyword `attention_mask` `[image token]` says which tokens are no padding, for
-            the sources where that matters.
-        padded_by: name of that keyword; it may be `[image row column]`, too.
     """
 
     def __init__(
@@ -42,39 +38,30 @@ class Capture:
         sources: Sequence[AttentionSource],
         vectors: str | None = None,
         watched: Sequence[str] = (),
-        padded: str | None = None,
-        padded_by: str = "attention_mask",
     ) -> None:
         self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
-        self.padded = padded if any(source.padded for source in self.sources) else None
-        self.padded_by = padded_by
-        paths = {path for source in sources for path, _ in source.modules} | set(watched)
-        paths |= {source.attention for source in sources if source.attention is not None and source.reads}
-        if self.padded is not None:
-            paths.add(self.padded)
+        paths = {*watched, *(path for source in self.sources for path in self._observed(source))}
         if vectors is not None:
             paths.add(vectors)
         self.modules = {path: module_at(model, path) for path in sorted(paths)}
 
-    def relies(self) -> list[Relied]:
-        """What is read of the arguments of the modules that are observed."""
-        found = [takes(self.modules[self.padded], "forward", self.padded_by)] if self.padded is not None else []
-        for source in self.sources:
-            if source.attention is not None and source.reads:
-                found.append(takes(self.modules[source.attention], "forward", *source.reads))
-        return found
+    def _observed(self, source: AttentionSource) -> list[str]:
+        """Paths of the modules at which a source is observed: its attention if that can be tapped."""
+        if source.attention is not None and reaches(module_at(self.model, source.attention)):
+            return [source.attention]
+        return [path for path, _ in source.modules]
 
     def install(self, undo: list[Any]) -> None:
-        """Register the hooks and append their handles to `undo`."""
+        """Put taps and hooks in place, and append what takes each of them off to `undo`."""
         for source in self.sources:
-            if source.attention is not None and source.reads:
-                module = self.modules[source.attention]
-                undo.append(module.register_forward_pre_hook(Hook(self._on_attention, source), with_kwargs=True))
+            if self._observed(source) == [source.attention]:
+                tap = Tap(self.modules[str(source.attention)], observe=self._on_attention, first=(source,))
+                undo.append(tap)
+                tap.install()
+                continue
             for path, parts in source.modules:
                 hook = Hook(self._on_projection, source, parts)
                 undo.append(self.modules[path].register_forward_hook(hook))
-        if self.padded is not None:
-            undo.append(self.modules[self.padded].register_forward_pre_hook(Hook(self._on_padded), with_kwargs=True))
         if self.vectors is not None:
             undo.append(self.modules[self.vectors].register_forward_pre_hook(Hook(self._on_vectors)))
 
@@ -87,30 +74,22 @@ class Capture:
                     "handle.remove() and tokprune.apply again"
                 )
 
+    def _on_attention(self, source: AttentionSource, seen: Seen) -> None:
+        call = current_call(self.owner)
+        if call is None or call.done:
+            return
+        noted = call.votes.setdefault(source.signal, {})
+        noted[source.layer] = source.noted(seen, noted.get(source.layer))
+
     def _on_projection(self, source: AttentionSource, parts: str, module: nn.Module, args: Any, output: Tensor) -> None:
         call = current_call(self.owner)
         if call is None or call.done:
             return
+        # Old modules compute the keys first, so queries and keys meet here, in whichever order they come.
         halves = call.halves.setdefault(source.slot, {})
         halves.update(source.split(parts, output))
-        if len(halves) == 2:
-            halves = call.halves.pop(source.slot)
-            if isinstance(source, PackedSource):
-                seen: Any = source.packed(halves, call.around.pop(source.slot))
-            else:
-                seen = source.votes(halves, call.real)
-            call.votes.setdefault(source.signal, {})[source.layer] = seen
-
-    def _on_attention(self, source: AttentionSource, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        call = current_call(self.owner)
-        if call is not None and not call.done:
-            call.around[source.slot] = kwargs
-
-    def _on_padded(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        call = current_call(self.owner)
-        if call is not None and not call.done:
-            mask = kwargs.get(self.padded_by)
-            call.real = None if mask is None else mask.flatten(1).bool()
+        if {"query", "key"} <= set(halves):
+            self._on_attention(source, source.seen(call.halves.pop(source.slot)))
 
     def _on_vectors(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         call = current_call(self.owner)

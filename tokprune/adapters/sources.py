@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
+from tokprune.adapters.packed import PackedAttention
+from tokprune.adapters.tap import Seen
 from tokprune.interfaces import Cut
 from tokprune.layers import layer_indices
 from tokprune.signal import ATTENTION_NAMES
@@ -16,24 +18,27 @@ from tokprune.votes import AttentionVotes
 
 @dataclass(frozen=True)
 class AttentionSource:
-    """One attention layer, described by the projection modules that make its queries and keys.
+    """One attention layer that votes; `tokprune.adapters.attention.find_attention` finds those of a model.
 
-    Hooks on the projections see the same tensors under every attention implementation (eager, sdpa, flash), so
-    nothing about the model has to be switched.
+    A module that uses transformers' attention interface is tapped: what attends is seen after norms and rotation, with
+    the mask. In other modules hooks observe the projections; they see the same under every attention implementation.
 
     Args:
         signal: the signal it belongs to ("cross_attention", ...).
         layer: index among the layers of that signal.
         modules: path of the projection module -> which parts it makes: "query", "key", or "query key value" for a
-            fused projection whose output is `[batch token 3 * head * dim]`, in that order. A module behind the
-            projection may give the heads apart, `[batch head token dim]`.
+            fused projection whose output is `[batch token 3 * head * dim]`, in that order. A norm after the projection
+            may give the heads apart, `[batch head token dim]`.
         heads: number of attention heads.
         scale: factor on the dot products.
         candidates: which side is the target, as in `AttentionVotes`.
         protected: how many tokens at the front of the target's side are no candidates.
-        leading: how many tokens at the front of a self-attention are the candidates, where others come behind them (a
-            question that is read along): those vote too, unless they are padding. None if there are no others.
-        attention: path of the attention module, where its keyword arguments matter, too.
+        leading: how many tokens at the front of a self-attention are the candidates, where others follow (a question
+            that is read along): those vote too, unless they are padding. None if there are no others.
+        attention: path of the attention module, by which it can be tapped; None: only the projections are observed.
+        padded: whether some of its tokens may be padding, which its mask hides: those neither vote nor get votes.
+        packed: whether the encoder reads all images of a call as one sequence, each image for itself.
+        own_keys: whether the queries are among the keys, at their end (a resampler): those do not vote.
     """
 
     signal: str
@@ -45,62 +50,73 @@ class AttentionSource:
     protected: int = 0
     leading: int | None = None
     attention: str | None = None
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Keyword arguments of the attention module that matter."""
-        return ()
+    padded: bool = False
+    packed: bool = False
+    own_keys: bool = False
 
     @property
     def slot(self) -> tuple[str, int]:
-        """Signal and layer: what the votes are filed under."""
+        """Signal and layer: what is observed is filed under these."""
         return self.signal, self.layer
 
-    @property
-    def padded(self) -> bool:
-        """Whether it matters which tokens are padding."""
-        return self.leading is not None
-
     def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
-        """Queries and keys `[batch head token dim]` in a projection's output `[batch token features]`.
+        """Queries, keys and values `[batch head token dim]` in a projection's output `[batch token features]`.
 
-        An output whose heads are apart already (a norm behind the projection) is taken as it is.
+        An output whose heads are apart already (a norm after the projection) is taken as it is.
         """
-        if output.dim() == 4:
-            return {parts: output.detach()}
         names = parts.split()
-        if output.dim() == 4:  # heads apart already
+        if output.dim() == 4:
             return {names[0]: output.detach()}
         chunks = output.detach().chunk(len(names), dim=-1)
         return {
             name: chunk.reshape(*chunk.shape[:-1], self.heads, -1).transpose(1, 2)
             for name, chunk in zip(names, chunks, strict=True)
-            if name != "value"
         }
 
-    def votes(self, halves: dict[str, Tensor], real: Tensor | None = None) -> AttentionVotes:
-        """Lazy votes of this layer; `real` (bool `[batch token]`) says which tokens are no padding, None: all.
+    def seen(self, parts: Mapping[str, Tensor]) -> Seen:
+        """What the projections made, as a tap would see it."""
+        return Seen(parts["query"], parts["key"], parts.get("value", parts["key"]), None, self.scale)
 
-        Tokens behind the candidates are moved in front of them, where protected tokens stand: attention knows no order.
+    def noted(self, seen: Seen, before: Any = None) -> Any:
+        """What is kept of one call of the layer; `before` is what was kept of an earlier one in the same call."""
+        if self.packed:
+            return PackedAttention((*(before.calls if before is not None else ()), seen), self.layer)
+        return self.votes(seen)
+
+    def votes(self, seen: Seen) -> AttentionVotes:
+        """Lazy votes of this layer.
+
+        Tokens after the candidates are moved in front of them, where protected tokens stand: attention knows no order.
         """
-        query, key, protected = halves["query"], halves["key"], self.protected
-        mask = weights = None
-        if self.leading is not None:
-            query, key = query.roll(-self.leading, dims=2), key.roll(-self.leading, dims=2)
-            protected = key.shape[2] - self.leading
-            if real is not None:
-                real = real.to(key.device).roll(-self.leading, dims=1)
-                mask = real[:, None, :, None] & real[:, None, None, :]  # padding neither receives nor votes ...
-                weights = real.float().repeat(1, self.heads)  # ... nor counts where votes are ranked
+        query, protected, leading = seen.query.detach(), self.protected, self.leading
+        key = seen.key.detach()
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+        mask = seen.allowed() if self.padded or leading is not None else None
+        real = None
+        if mask is not None:
+            mask = mask.to(key.device)
+            real = mask.any(dim=-2)[:, 0].expand(key.shape[0], -1)  # what nothing sees is padding
+            if not self.own_keys:
+                mask = mask & real[:, None, :, None]
+        if leading is not None:
+            query, key = query.roll(-leading, dims=2), key.roll(-leading, dims=2)
+            protected = key.shape[2] - leading
+            if mask is not None and real is not None:
+                real, mask = real.roll(-leading, dims=1), mask.roll(-leading, dims=-2).roll(-leading, dims=-1)
+        voters = None
+        if self.own_keys:
+            voters = (0, key.shape[2] - query.shape[2])
+            real = None if real is None else real[:, : voters[1]]
         return AttentionVotes(
             query,
             key,
-            self.scale,
+            seen.scale,
             mask,
             candidates=self.candidates,
-            weights=weights,
+            weights=None if real is None else real.float().repeat(1, query.shape[1]),
             layer=self.layer,
             protected=protected,
+            voters=voters,
         )
 
 

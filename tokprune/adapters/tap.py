@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.hooks import Holder, Hook, attachment_of
-from tokprune.adapters.upstream import ATTENTION_FUNCTIONS, attention_functions, name_attention
+from tokprune.adapters.upstream import ATTENTION_FUNCTIONS, PACKED, attention_functions, name_attention
 from tokprune.errors import UnsupportedCallError
 
 _BY_MASK = ("eager", "sdpa", None)
@@ -40,6 +40,8 @@ class Seen:
         window: how many keys, its own included, a query sees at most, beside what the mask hides; None for all.
         bias: what else is added to the logits `[row head query key]` (T5's relative positions), or None.
         softcap: the logits are capped at this value before the mask is added (Gemma 2), or None.
+        bounds: where stretches of tokens that see only each other begin, in a sequence that packs several, and the end
+            of the last `[stretch + 1]`; None where that is not given.
     """
 
     query: Tensor
@@ -52,6 +54,7 @@ class Seen:
     window: int | None = None
     bias: Tensor | None = None
     softcap: float | None = None
+    bounds: Tensor | None = None
 
     def allowed(self) -> Tensor | None:
         """Which query sees which key, bool `[row 1 query key]`, or the same for all rows; None if each sees all.
@@ -279,6 +282,7 @@ def _listen(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, k
         window=None if from_mask else kwargs.get("sliding_window"),
         bias=kwargs.get("position_bias"),
         softcap=kwargs.get("softcap"),
+        bounds=kwargs.get(PACKED),
     )
     for tap in taps:
         if tap.observe is not None:

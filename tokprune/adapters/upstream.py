@@ -25,6 +25,8 @@ SEQUENCES = ("inputs_embeds", "encoder_hidden_states", "key_value_states", "cros
 """Arguments that bring a sequence of vectors to what reads it."""
 MEDIA = ("pixel_values", "pixel_values_videos", "input_features", "mm_encoder_outputs")
 """Arguments that carry images, video or sound, or what was made of them earlier."""
+PACKED = "cu_seq_lens_q"
+"""What attention is given where a sequence packs several: where each begins, and the end."""
 CROSSED = ("encoder_hidden_states", "key_value_states", "cross_attention_states")
 """The argument of a cross-attention that brings what its keys and values are made of."""
 CROSSED_MASKS = ("encoder_attention_mask", "attention_mask")

@@ -97,7 +97,6 @@ class CrossCut(Attached):
             ),
             *checkpoints(self.decoder.modules()),
             *generates(self.model),
-            *self.capture.relies(),
         ]
 
     def _install(self, undo: list[Any]) -> None:

@@ -10,9 +10,9 @@ from torch import nn
 
 from tokprune.adapters.attention import find_attention
 from tokprune.adapters.modules import module_at
+from tokprune.adapters.shape import unknown_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.adapters.upstream import CROSSED, CROSSED_MASKS
-from tokprune.errors import AdapterError
 from tokprune.signal import SignalName
 
 
@@ -92,14 +92,14 @@ def find_crossings(model: nn.Module, decoder: str) -> list[Crossing]:
     """
     found = []
     for source in find_attention(model, decoder, "cross_attention", crossing=True):
-        taken = inspect.signature(module_at(model, str(source.attention)).forward).parameters
+        module = module_at(model, str(source.attention))
+        taken = inspect.signature(module.forward).parameters
         states = next((name for name in CROSSED if name in taken), None)
         mask = next((name for name in CROSSED_MASKS if name in taken), None)
         if states is None or mask is None:
-            raise AdapterError(
-                f"the cross-attention at {source.attention!r} takes none of {', '.join(CROSSED)}, or no mask of them; "
-                "this adapter does not fit this release"
-            )
+            absent = " or ".join(map(repr, CROSSED if states is None else CROSSED_MASKS))
+            where = f"the cross-attention at {source.attention!r}"
+            raise unknown_shape(model, where, f"{type(module).__name__}.forward takes no {absent}")
         found.append(Crossing(str(source.attention), states, mask, source))
     return found
 

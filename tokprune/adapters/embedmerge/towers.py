@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from tokprune.adapters.attention import find_attention
 from tokprune.adapters.sources import AttentionSource
-from tokprune.votes import AttentionVotes
 
 _PLAIN = (
     "clip_vision_model",
@@ -33,34 +31,6 @@ def used_layers(index: int | Sequence[int], depth: int) -> int:
     return max(each if each >= 0 else depth + 1 + each for each in chosen)
 
 
-@dataclass(frozen=True)
-class PaddedSource(AttentionSource):
-    """A layer of an encoder that is told which of its tokens are padding: those neither vote nor get votes."""
-
-    @property
-    def padded(self) -> bool:
-        """Whether it matters which tokens are padding."""
-        return True
-
-    def votes(self, halves: dict[str, Tensor], real: Tensor | None = None) -> AttentionVotes:
-        """Lazy votes of this layer; `real` (bool `[batch token]`) says which tokens are no padding, None: all."""
-        mask = weights = None
-        if real is not None:
-            real = real.to(halves["key"].device)
-            mask = real[:, None, :, None] & real[:, None, None, :]
-            weights = real.float().repeat(1, self.heads)
-        return AttentionVotes(
-            halves["query"],
-            halves["key"],
-            self.scale,
-            mask,
-            candidates=self.candidates,
-            weights=weights,
-            layer=self.layer,
-            protected=self.protected,
-        )
-
-
 def tower_attention(
     model: nn.Module, tower: str, config: Any, layers: int, protected: int, padded: bool = False
 ) -> dict[str, list[AttentionSource]]:
@@ -79,8 +49,7 @@ def tower_attention(
     """
     if config.model_type not in _PLAIN:
         return {}
-    kind = PaddedSource if padded else AttentionSource
-    return {"encoder_attention": find_attention(model, tower, layers=layers, protected=protected, kind=kind)}
+    return {"encoder_attention": find_attention(model, tower, layers=layers, protected=protected, padded=padded)}
 
 
 def square(config: Any) -> tuple[int, int]:

@@ -48,6 +48,5 @@ class Blip2Retrieval(QFormerAdapter):
             reads="qformer",
             heads=("vision_projection", "itm_head") if reads_text else ("vision_projection",),
             tokens=config.num_query_tokens,
-            padded="qformer" if reads_text else None,
         )
         return HeadPruning(model, family, cut, done, owner)

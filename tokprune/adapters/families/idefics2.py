@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from tokprune.adapters.attention import find_attention
 from tokprune.adapters.embedmerge.packing import every_image_alike, shuffled
-from tokprune.adapters.embedmerge.resampler import ResamplerSource
 from tokprune.adapters.embedmerge.towers import tower_attention
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
 from tokprune.adapters.prompt.family import PromptFamily
@@ -37,9 +36,7 @@ class Idefics2(EmbedMergeAdapter):
         """Module paths and sizes of one model."""
         config, resampler = model.config, model.config.perceiver_config
         path = "model.connector.perceiver_resampler"
-        sources = find_attention(
-            model, path, "cross_attention", "query", kind=ResamplerSource, key_heads=resampler.num_key_value_heads
-        )
+        sources = find_attention(model, path, "cross_attention", "query", padded=True, own_keys=True)
         return PromptFamily(
             name=self.name,
             image_token_id=config.image_token_id,
@@ -47,7 +44,6 @@ class Idefics2(EmbedMergeAdapter):
             sources={"cross_attention": sources},
             language_model="model.text_model",
             tokens_per_image=resampler.resampler_n_latents,
-            padded=(path, "attention_mask"),
         )
 
 
@@ -67,7 +63,6 @@ class ShuffledTilesAdapter(EmbedMergeAdapter):
             language_model="model.text_model",
             tokens_per_image=side * side,
             places=self.places,
-            padded=(path, "patch_attention_mask"),
             grid=(side, side),
         )
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.attention import find_attention
 from tokprune.adapters.embedmerge.packing import blocks
 from tokprune.adapters.embedmerge.towers import used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.packed import PackedAttention, PackedSource, rotated
 from tokprune.adapters.prompt.family import PromptFamily
-from tokprune.adapters.sources import AttentionSource
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Mistral3(EmbedMergeAdapter):
         """Module paths and sizes of one model."""
         config, layer = model.config, model.config.vision_feature_layer
         layers = used_layers(layer, config.vision_config.num_hidden_layers)
-        found = find_attention(model, "model.vision_tower", layers=layers, kind=_PixtralSource)
+        found = find_attention(model, "model.vision_tower", layers=layers, packed=True)
         sources = {"encoder_attention": found} if config.vision_config.model_type == "pixtral" else {}
         merge, patch = config.spatial_merge_size, config.vision_config.patch_size
         return PromptFamily(
@@ -49,25 +46,6 @@ class Mistral3(EmbedMergeAdapter):
             places=partial(_places, patch, merge) if sources else None,
             grids=partial(_grids, patch * merge),
         )
-
-
-@dataclass(frozen=True)
-class _PixtralSource(PackedSource):
-    """A layer of Pixtral, which has the images of a call behind each other in one row."""
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Keyword arguments of the attention module that matter."""
-        return ("position_embeddings",)
-
-    def split(self, parts: str, output: Tensor) -> dict[str, Tensor]:
-        """Queries or keys `[1 head token dim]` in a projection's output `[1 token features]`."""
-        return AttentionSource.split(self, parts, output)
-
-    def packed(self, halves: Mapping[str, Tensor], around: Mapping[str, Any]) -> PackedAttention:
-        """The attention of this layer; each image sees itself."""
-        query, key = (rotated(halves[name], *around["position_embeddings"]) for name in ("query", "key"))
-        return PackedAttention(query, key, torch.tensor([0, query.shape[2]]), self.scale, self.layer)
 
 
 def _sizes(arguments: Mapping[str, Any], unit: int) -> list[tuple[int, int]]:

@@ -102,7 +102,6 @@ def query_family(model: nn.Module, name: str, asks: bool) -> PromptFamily:
         tokens_per_image=config.num_query_tokens,
         arguments=("pixel_values",),
         image_token_id=config.image_token_id if video is None else video,
-        padded=("qformer", "attention_mask") if asks else None,
     )
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from tokprune.adapters.attention import find_attention
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.packed import PackedSource
 from tokprune.adapters.prompt.family import PromptFamily
 
 
@@ -27,7 +26,7 @@ class QwenVL(EmbedMergeAdapter):
             name=self.name,
             image_token_id=config.image_token_id,
             arguments=("pixel_values", "image_grid_thw"),
-            sources={"encoder_attention": find_attention(model, "model.visual", kind=PackedSource)},
+            sources={"encoder_attention": find_attention(model, "model.visual", packed=True)},
             places=partial(_places, merge, self.window(vision)),
             rotary=True,
             others=(config.video_token_id,),

@@ -85,7 +85,7 @@ class EncoderPruning(OutputPruning):
         return [replace(source, protected=self.protected) for source in found]
 
     def _relies(self) -> list[Relied]:
-        return [*checkpoints(self.points), *self.capture.relies()]
+        return checkpoints(self.points)
 
     def _install(self, undo: list[Any]) -> None:
         self._install_entry(undo)

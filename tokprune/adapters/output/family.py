@@ -61,8 +61,6 @@ class HeadFamily:
             later, or never.
         heads: paths of the modules that take query tokens `[image token dim]`; which of them runs is up to the call.
         tokens: number of query tokens of each image; what comes after them is no target.
-        padded: path of the module whose `attention_mask` `[image token]` says which tokens are no padding; None where
-            query tokens are among themselves.
     """
 
     name: str
@@ -70,4 +68,3 @@ class HeadFamily:
     reads: str
     heads: Sequence[str]
     tokens: int
-    padded: str | None = None

@@ -47,7 +47,7 @@ class HeadPruning(OutputPruning):
         self.heads = [module_at(model, path) for path in family.heads]
         sources = chosen_sources(family.sources, cut)
         watched = (family.reads, *family.heads)
-        self.capture = Capture(self, model, sources, watched=watched, padded=family.padded)
+        self.capture = Capture(self, model, sources, watched=watched)
         self._attach()
 
     @property
@@ -56,7 +56,7 @@ class HeadPruning(OutputPruning):
         return nn.ModuleList(self.heads)
 
     def _relies(self) -> list[Relied]:
-        return [takes(self.former, "forward", "query_embeds", "encoder_hidden_states"), *self.capture.relies()]
+        return [takes(self.former, "forward", "query_embeds", "encoder_hidden_states")]
 
     def _install(self, undo: list[Any]) -> None:
         Entrance(self, self.model, self._begin).install(undo)

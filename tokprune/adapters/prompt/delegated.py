@@ -59,7 +59,6 @@ class DelegatedPruning(PromptPruning):
             *([takes(self.language_model, "generate"), *generates(self.language_model)] if own else []),
             *([] if self.biased is None else [takes(self.biased, "compute_bias", "query_length", "key_length")]),
             *([] if self.biased is None else [has(self.biased, *BIAS)]),
-            *self.capture.relies(),
         ]
 
     def _install(self, undo: list[Any]) -> None:

@@ -37,7 +37,6 @@ class PromptFamily:
         rotary: whether the base computes positions of a prompt from the images in it (`get_rope_index`).
         others: ids of other placeholders, such as a video's, which are no text either.
         first_position: what a forward starts to count with.
-        padded: path of a module, and name of its keyword that says which of the encoder's tokens are no padding.
         grid: rows and columns of the image tokens, where all images have the same; None elsewhere.
         grids: those of each image, where they have different ones.
         vectors: for a model that delegates text to a language model with a `generate` of its own, and hands it a
@@ -57,7 +56,6 @@ class PromptFamily:
     rotary: bool = False
     others: Sequence[int] = ()
     first_position: int = 0
-    padded: tuple[str, str] | None = None
     grid: tuple[int, int] | None = None
     grids: Grids | None = None
     vectors: str | None = None

@@ -59,7 +59,6 @@ class PlaceholderPruning(PromptPruning):
             takes(self.base, "get_image_features", self.family.arguments[0]),
             *([takes(self.base, "get_rope_index", *_POSITIONED)] if self.family.rotary else []),
             *generates(self.model),
-            *self.capture.relies(),
         ]
 
     def _install(self, undo: list[Any]) -> None:

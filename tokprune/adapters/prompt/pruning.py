@@ -40,7 +40,7 @@ class PromptPruning(Attached):
         refuse_cut(family, cut, config)
         watched = filter(None, (family.base, family.language_model))
         sources = chosen_sources(family.sources, cut)
-        self.capture = Capture(self, model, sources, family.vectors, tuple(watched), *(family.padded or ()))
+        self.capture = Capture(self, model, sources, family.vectors, tuple(watched))
         signals = ImageSignals(model, self.base, family, cut, self.capture)
         self.shortener = Shortener(family, cut, signals, config)
         self.continued = Continuations()
