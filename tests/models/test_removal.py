@@ -54,7 +54,7 @@ def call_and_fail(model, inputs, error=Broken):
 
 def normal(model, inputs):
     with tokprune.apply(model, scorer="catp-weighted", keep=3, positions="preserve"):
-        assert hook_count(model) > 8
+        assert hook_count(model) > 5
         logits(model, inputs)
         generate(model, inputs)
 
