@@ -31,6 +31,7 @@ from tokprune.fit import adapter_for
 from tokprune.handle import Handle, handles_of
 from tokprune.handles import Handles
 from tokprune.hookspecs import hookimpl
+from tokprune.interfaces import Choice, Groups
 from tokprune.listing import list_adapters, list_aggregators, list_reductions, list_scorers, list_selectors
 from tokprune.observe import observe
 from tokprune.policy import Policy
@@ -47,6 +48,8 @@ __all__ = [
     "AttentionStack",
     "AttentionVotes",
     "BackendError",
+    "Choice",
+    "Groups",
     "Handle",
     "Handles",
     "InvalidValueError",

@@ -28,9 +28,10 @@ Inside = Literal["encoder"]
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Signal -> votes. A frozen dataclass whose fields are its options; it keeps no state between calls.
+    """Signal -> votes, or scores. A frozen dataclass whose fields are its options; it keeps no state between calls.
 
-    Optional attributes: `aggregator`, its default voting rule (a name or an object; "sum" without it); `layers_read`
+    Optional attributes: `aggregator`, its default voting rule (a name or an object; "sum" without it; None for a scorer
+    that gives scores, which need no rule); `layers_read`
     (signal name -> "all" | "first" | "last" | indices) for a scorer that does not read every layer of a signal; the
     other layers are then not captured; `targets`, the targets it can score, if not all that offer what it needs;
     `voted_by` (signal name -> "image" or "text"), which tokens have to vote there; `keys_read`, the signals of which
@@ -41,8 +42,8 @@ class Scorer(Protocol):
     needs: ClassVar[tuple[str, ...]]
     """The signals it reads; nothing else is captured."""
 
-    def __call__(self, signal: Signal) -> Iterable[Votes]:
-        """One `Votes` per layer, so that maps never pile up."""
+    def __call__(self, signal: Signal) -> Iterable[Votes] | Tensor:
+        """One `Votes` per layer, so that maps never pile up; or scores `[batch token]`, higher means keep."""
         ...
 
 
@@ -55,18 +56,36 @@ class Aggregator(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """A partition of the tokens: each group has one kept token, and a token may be in no group.
+
+    Attributes:
+        kept: bool `[batch token]`, True for the kept token of each group.
+        assignment: int `[batch token]`, the number (0 .. k-1, in the order of the kept tokens) of the group that each
+            token belongs to; -1 for a token that is in none, and so is dropped.
+
+    Example:
+        >>> Groups(torch.tensor([[True, False, True]]), torch.tensor([[0, 1, 1]]))  # the second goes with the third
+        Groups(kept=tensor([[ True, False,  True]]), assignment=tensor([[0, 1, 1]]))
+    """
+
+    kept: Tensor
+    assignment: Tensor
+
+
 @runtime_checkable
 class Selector(Protocol):
-    """Scores and keep -> kept, a bool mask `[batch token]`.
+    """Scores and keep -> kept, a bool mask `[batch token]`, or `Groups`.
 
-    Optional attributes: `makes_groups` (True where it gives groups); `uniform` (True promises exactly
+    Optional attributes: `makes_groups` (True where it gives `Groups`); `uniform` (True promises exactly
     `keep_count(keep, token)` tokens in every row; False without it); `wants`, what else it needs as keyword arguments:
     "votes" (a list with one `Votes` per layer) or names of signals; and `layers_read`, `targets`, `voted_by`,
     `keys_read` and `by_position`, as a scorer's.
     """
 
-    def __call__(self, scores: Tensor, keep: Keep) -> Tensor:
-        """Kept tokens, bool `[batch token]`."""
+    def __call__(self, scores: Tensor, keep: Keep) -> Tensor | Groups:
+        """Kept tokens, bool `[batch token]`, or groups of tokens with one kept token each."""
         ...
 
 
@@ -75,8 +94,9 @@ class Reduction(Protocol):
     """What happens to the tokens that were not kept.
 
     Optional attributes: `wants`, names of the signals (other than `tokens`) that it needs as keyword arguments;
-    `layers_read`, `targets`, `voted_by` and `keys_read`, as a scorer's; and `conserves`, False if it changes tokens and
-    yet loses what is dropped.
+    `layers_read`, `targets`, `voted_by` and `keys_read`, as a scorer's; `conserves`, False if it changes tokens and yet
+    loses what is dropped; and `follows_groups`, True if it takes the selector's groups as the keyword argument
+    `assignment` (int `[batch token]`, see `Groups`; it is given only where groups were made).
     """
 
     removes: ClassVar[bool]

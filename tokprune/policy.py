@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tokprune.after import After, check_after
-from tokprune.choosing import choose
+from tokprune.choosing import check_nothing_reads_votes, choose
 from tokprune.errors import InvalidValueError, brief
 from tokprune.interfaces import Aggregator, AttentionKind, Choice, Inside, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep, check_keep
@@ -25,11 +25,11 @@ class Policy:
     A component is a registered name, a name with options ("catp-vote:layers=first"), or an object.
 
     Args:
-        scorer: signal -> votes; None takes the adapter's default for the target, which is chosen when the policy is
-            applied (`handle.policy` has it).
+        scorer: signal -> votes, or scores; None takes the adapter's default for the target, which is chosen when the
+            policy is applied (`handle.policy` has it).
         keep: keep ratio (float in (0, 1]) or keep count (int >= 1).
         aggregator: votes -> scores; None takes the scorer's own.
-        selector: scores and keep -> kept.
+        selector: scores and keep -> kept, or groups.
         reduction: "prune", "merge" or "mask".
         target: which tokens may be removed; None takes the adapter's first.
         positions: "compact" (kept tokens take positions 0 .. k-1 of the language model) or "preserve" (they keep their
@@ -104,6 +104,8 @@ class Policy:
             "attention": attention,
             "inside": inside,
         }
+        if chosen is not None and getattr(chosen, "aggregator", "sum") is None:
+            check_nothing_reads_votes(chosen, aggregator, values["selector"])
         if "tokens" in getattr(values["reduction"], "wants", ()):
             raise InvalidValueError(
                 f"reduction {values['reduction']!r} wants 'tokens': the tokens to reduce are its first argument; take "
@@ -140,11 +142,13 @@ class Policy:
             >>> Policy("l2-norm", keep=2).choose(signal).kept
             tensor([[False,  True,  True]])
         """
-        if self.scorer is None or self.aggregator is None:
+        if self.scorer is None:
             raise InvalidValueError(
                 f"{self!r} has no scorer yet; tokprune.apply(model, policy) takes the default of the model's adapter"
             )
-        return choose(self.scorer, self.aggregator, self.selector, signal, self.keep if keep is None else keep)
+        keep = self.keep if keep is None else keep
+        own = self.aggregator == self._own_rule
+        return choose(self.scorer, self.aggregator, self.selector, signal, keep, own_rule=own)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `json` can write. Complete unless the scorer is None: then the model's adapter chooses it.
@@ -193,16 +197,21 @@ class Policy:
         """What is None in most policies; how attention counts says nothing where each token stands for itself."""
         return {"attention": self.attention if self.groups else None, "inside": self.inside}
 
+    @property
+    def _own_rule(self) -> Aggregator | None:
+        """The scorer's own aggregator."""
+        own = _own_aggregator(self.scorer)
+        return None if own is None else default_registry().create("aggregator", own)
+
     def _shown(self, kind: str) -> Any:
         component = getattr(self, kind)
         return default_registry().spec_of(kind, component) or component
 
     def __repr__(self) -> str:
-        registry, shown = default_registry(), self._shown
+        shown = self._shown
         parts = {} if self.scorer is None else {"scorer": shown("scorer")}
         parts["keep"] = self.keep
-        own = _own_aggregator(self.scorer)
-        if self.aggregator != (None if own is None else registry.create("aggregator", own)):
+        if self.aggregator != self._own_rule:
             parts["aggregator"] = shown("aggregator")
         for kind, usual in (("selector", "top-k"), ("reduction", "prune")):
             if shown(kind) != usual:

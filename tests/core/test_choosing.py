@@ -6,9 +6,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from tokprune import InvalidValueError, Policy, Signal, Votes, aggregators, selectors
+from tokprune import Choice, Groups, InvalidValueError, Policy, Signal, Votes, aggregators, reductions, selectors
 from tokprune.adapters.reducing import reduce_tokens
-from tokprune.interfaces import Choice
 
 SIGNAL = Signal(tokens=torch.tensor([[[1.0], [3.0], [2.0]], [[9.0], [0.0], [1.0]]]))
 
@@ -83,13 +82,122 @@ class Giving:
         return self.what
 
 
+def test_a_scorer_may_give_scores():
+    scores = torch.tensor([[0.0, 5.0, 1.0], [2.0, 0.0, 1.0]])
+    for given in (scores, scores.double(), scores.bfloat16()):
+        choice = Policy(Giving(given), keep=1).choose(SIGNAL)
+        assert choice.kept.tolist() == [[False, True, False], [True, False, False]]
+        assert choice.scores.equal(scores if given.dtype != torch.float64 else given)
+
+
+@dataclass(frozen=True)
+class GivingScores(Giving):
+    """A scorer that says that it gives scores."""
+
+    aggregator: ClassVar[None] = None
+
+
+def test_a_scorer_that_says_so_has_no_aggregator():
+    policy = Policy(GivingScores(torch.eye(3)[:2]), keep=1)
+    assert policy.aggregator is None
+    assert policy.choose(SIGNAL).kept.tolist() == [[True, False, False], [False, True, False]]
+    assert "aggregator" not in repr(policy)
+
+
+def test_scores_are_not_added_up_nor_read_as_votes():
+    scores = torch.rand(2, 3)
+    with pytest.raises(InvalidValueError, match=r"(?s)has nothing to add up: .*omit the aggregator"):
+        Policy(GivingScores(scores), aggregator="borda")
+    with pytest.raises(InvalidValueError, match=r"(?s)wants 'votes', and scorer GivingScores.* gives scores"):
+        Policy(GivingScores(scores), selector=Asking())
+    with pytest.raises(InvalidValueError, match=r"(?s)has nothing to add up: .*omit the aggregator"):
+        Policy(Giving(scores), aggregator="borda").choose(SIGNAL)
+    with pytest.raises(InvalidValueError, match=r"(?s)wants 'votes', and scorer Giving.* gives scores"):
+        Policy(Giving(scores), selector=Asking()).choose(SIGNAL)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "message"),
+    [
+        (Giving(torch.zeros(2, 4)), r"scorer Giving.* must return a float tensor \[batch token\] = \(2, 3\)"),
+        (Giving(torch.zeros(2, 3).long()), r"scorer Giving.* must return a float tensor .*got torch.int64 \(2, 3\)"),
+        (Giving(torch.tensor([[0.0, torch.nan, 1.0]] * 2)), r"its scores \(2, 3\) have 2 NaN, which rank nowhere"),
+        (GivingScores([Votes(torch.zeros(2, 1, 3))]), r"declares aggregator = None, so it must give scores .*got list"),
+    ],
+)
+def test_scores_that_cannot_be_used_name_the_scorer(scorer, message):
+    with pytest.raises(InvalidValueError, match=rf"(?s){message}"):
+        Policy(scorer).choose(SIGNAL)
+
+
+FIRST_TWO = torch.tensor([[True, True, False], [True, True, False]])
+
+
+@dataclass(frozen=True)
+class Grouping(Returning):
+    """A selector that gives groups."""
+
+    makes_groups: ClassVar[bool] = True
+
+
+def test_a_selector_may_give_groups():
+    assignment = torch.tensor([[0, 1, 0], [0, 1, -1]])
+    choice = Policy("l2-norm", selector=Grouping(Groups(FIRST_TWO, assignment))).choose(SIGNAL)
+    assert choice.kept.equal(FIRST_TWO)
+    assert choice.assignment.equal(assignment)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        (
+            [[0, 0, 1], [0, 1, 1]],
+            r"a group of its own, .*: expected \[0, 1, 0, 1\] .*got \[0, 0, 0, 1\]",
+        ),
+        ([[1, 0, 1], [0, 1, 1]], r"each kept token into a group of its own"),
+        ([[0, 1, 2], [0, 1, 1]], r"number groups from 0 to k-1, .*\(\[2, 2\]\); got numbers from 0 to 2"),
+        ([[0, 1, -2], [0, 1, 1]], r"number groups from 0 to k-1, .*got numbers from -2 to 1"),
+        ([[0, 1], [0, 1]], r"in Groups.assignment, must return a int tensor .*got torch.int64 \(2, 2\)"),
+        ([[0.0, 1.0, 1.0], [0, 1, 1]], r"in Groups.assignment, must return a int tensor .*got torch.float32"),
+    ],
+)
+def test_groups_that_are_no_partition_name_the_selector(assignment, message):
+    groups = Groups(FIRST_TWO, torch.tensor(assignment))
+    with pytest.raises(InvalidValueError, match=rf"(?s)selector Grouping.*{message}"):
+        Policy("l2-norm", selector=Grouping(groups)).choose(SIGNAL)
+
+
+GROUPED = Choice(FIRST_TWO, torch.tensor([[0, 1, 1], [0, 1, -1]]), torch.zeros(2, 3))
+
+
+def test_merging_follows_the_groups_of_the_selector():
+    tokens, sizes = reduce_tokens(reductions.Merge(), SIGNAL.tokens, GROUPED, SIGNAL)
+    assert sizes.tolist() == [[1, 2, 0], [1, 1, 0]]
+    assert tokens[0, :2, 0].tolist() == [1.0, 2.5]
+    assert tokens[1, :2, 0].tolist() == [9.0, 0.0]
+
+
+def test_a_reduction_that_does_not_read_tokens_has_the_sizes_of_the_groups():
+    tokens, sizes = reduce_tokens(reductions.Prune(), SIGNAL.tokens, GROUPED, SIGNAL, torch.tensor([[1.0, 2, 3]] * 2))
+    assert tokens is SIGNAL.tokens
+    assert sizes.tolist() == [[1, 5, 0], [1, 2, 0]]
+
+
+def test_a_reduction_that_does_not_follow_groups_is_not_given_them():
+    def plain(tokens, kept, sizes=None):
+        return tokens, kept.float()
+
+    plain.reads_tokens = True
+    assert reduce_tokens(plain, SIGNAL.tokens, GROUPED, SIGNAL)[1].equal(FIRST_TWO.float())
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
         (None, "must give tokprune.Votes layer by layer .*got NoneType"),
         ("votes", "must give tokprune.Votes layer by layer .*got str"),
         (Votes(torch.zeros(2, 1, 3)), "must give tokprune.Votes layer by layer .*got Votes"),
-        (torch.zeros(2, 1, 3), r"must give tokprune.Votes layer by layer .*got torch.float32 \(2, 1, 3\)"),
+        (torch.zeros(2, 1, 3), r"must give tokprune.Votes layer by layer .*or scores .*got torch.float32 \(2, 1, 3\)"),
         ([torch.zeros(2, 1, 3)], r"must give tokprune.Votes, got torch.float32 \(2, 1, 3\)"),
         ([Votes(torch.zeros(2, 1, 4))], r"for 2 images of 3 tokens, got \(2, 1, 4\)"),
         ([Votes(torch.zeros(1, 1, 3))], r"for 2 images of 3 tokens, got \(1, 1, 3\)"),

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from tokprune import SignalError, Votes
+from tokprune import Groups, SignalError, Votes
 from tokprune.functional import average_ranks, exact_sum, merge_tokens, top_k
 
 
@@ -153,6 +153,19 @@ class RawTensor(OverTokens):
 
     def __call__(self, signal):
         yield super().score(signal)[:, None]
+
+
+class ScoresVotersFirst(OverTokens):
+    """Gives scores [token batch]."""
+
+    def __call__(self, signal):
+        return super().score(signal).T
+
+
+class SaysScores(OverTokens):
+    """Says that it gives scores, and gives votes."""
+
+    aggregator: ClassVar = None
 
 
 class Silent(OverTokens):
@@ -363,6 +376,32 @@ class OneTooMany(Choosing):
         return kept.scatter(1, worst, True)
 
 
+class Grouping(Choosing):
+    """Puts every dropped token into the group of the first kept one, which is not wrong; the next ones are."""
+
+    makes_groups: ClassVar = True
+
+    def __call__(self, scores, keep):
+        kept = super().__call__(scores, keep)
+        return Groups(kept, self.assignment(kept))
+
+    def assignment(self, kept):
+        return (kept.cumsum(dim=1) - 1).masked_fill(~kept, 0)
+
+
+class UnsaidGroups(Grouping):
+    """Does not say that it gives groups."""
+
+    makes_groups: ClassVar = False
+
+
+class GroupsByPlace(Grouping):
+    """Names groups by the places of the kept tokens, and not by their numbers."""
+
+    def assignment(self, kept):
+        return torch.where(kept, torch.arange(kept.shape[1]), 0)
+
+
 class Indices(Choosing):
     """Returns indices, best first, instead of a mask."""
 
@@ -464,6 +503,15 @@ class LosesMass(Folding):
         _, after = merge_tokens(tokens, kept, sizes)
         dropped = tokens.masked_fill(kept[..., None], 0).sum(dim=1, keepdim=True)
         return torch.where(kept[..., None] & ~kept.all(dim=1)[:, None, None], (tokens + dropped) / 2, tokens), after
+
+
+class IgnoresGroups(Folding):
+    """Says that it follows groups, and folds into the most similar token."""
+
+    follows_groups: ClassVar = True
+
+    def __call__(self, tokens, kept, sizes=None, assignment=None):
+        return merge_tokens(tokens, kept, sizes)
 
 
 class ForgetsSizes(Folding):

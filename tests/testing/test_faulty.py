@@ -24,6 +24,8 @@ FAULTS = [
     ("scorer", faulty.NeedsClsToBe, "equal tokens score the same"),
     ("scorer", faulty.VotersFirst, "a vote for every target token"),
     ("scorer", faulty.RawTensor, "gives `Votes`"),
+    ("scorer", faulty.ScoresVotersFirst, "or their scores"),
+    ("scorer", faulty.SaysScores, "or their scores"),
     ("scorer", faulty.Silent, "gives `Votes`, at least one"),
     ("scorer", faulty.Overwriting, "does not write into"),
     ("scorer", faulty.GlobalChance, "global random numbers"),
@@ -53,6 +55,8 @@ FAULTS = [
     ("aggregator", faulty.CountsAtHome, "on the device that the votes are on"),
     ("selector", faulty.MaskAtHome, "on the device that the scores are on"),
     ("selector", faulty.OneTooMany, "exactly as many tokens of every image as `keep` says"),
+    ("selector", faulty.UnsaidGroups, "have one kept token each"),
+    ("selector", faulty.GroupsByPlace, "have one kept token each"),
     ("selector", faulty.Indices, "returns a bool mask"),
     ("selector", faulty.Numbers, "returns a bool mask"),
     ("selector", faulty.Threshold, "keeps at least one of every image"),
@@ -61,6 +65,7 @@ FAULTS = [
     ("selector", faulty.FirstHalf, "the choice goes with them"),
     ("selector", faulty.InPlace, "does not write into the scores"),
     ("reduction", faulty.LosesMass, "the sum of the tokens weighted by them"),
+    ("reduction", faulty.IgnoresGroups, "gives each kept token the size of its group"),
     ("reduction", faulty.ForgetsSizes, "at least the size it had"),
     ("reduction", faulty.SecretlyScales, "returns the kept tokens bit for bit"),
     ("reduction", faulty.ShortensItself, "in the shape and type they came in"),
@@ -87,6 +92,7 @@ def test_a_fault_is_caught_and_the_law_is_named(kind, component, law):
         ("scorer", faulty.OverTokens),
         ("aggregator", faulty.Adding),
         ("selector", faulty.Choosing),
+        ("selector", faulty.Grouping),
         ("reduction", faulty.Folding),
     ],
 )
@@ -105,5 +111,5 @@ def test_every_law_has_caught_something():
 
 def test_every_faulty_component_is_on_the_list():
     from_module = {c for c in vars(faulty).values() if isinstance(c, type) and c.__module__ == faulty.__name__}
-    good = {faulty.OverTokens, faulty.Adding, faulty.Choosing, faulty.Folding}
+    good = {faulty.OverTokens, faulty.Adding, faulty.Choosing, faulty.Grouping, faulty.Folding}
     assert from_module - good == {component for _, component, _ in FAULTS}

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError, brief
+from tokprune.functional import group_sizes
 from tokprune.interfaces import Choice, Reduction
 from tokprune.noting import noting
 from tokprune.signal import Signal
@@ -17,16 +18,22 @@ def reduce_tokens(
 ) -> tuple[Tensor, Tensor | None]:
     """Tokens `[image token dim]` and sizes `[image token]` at full length, as `reduction` leaves them.
 
-    One that does not read tokens is not called: they come back as they are.
+    One that does not read tokens is not called: they come back as they are. Where groups were made, sizes are those of
+    the groups, whether it reads tokens or not.
 
     Raises:
         InvalidValueError: it returned something else.
     """
+    kept, assignment = choice.kept.to(tokens.device), choice.assignment
+    if assignment is not None:
+        assignment = assignment.to(tokens.device)
     if not reduction.reads_tokens:
-        return tokens, sizes
-    with noting("reduction", reduction, signal, tokens=tokens, kept=choice.kept):
+        return tokens, sizes if assignment is None else group_sizes(kept, assignment, sizes)
+    with noting("reduction", reduction, signal, tokens=tokens, kept=kept):
         extra = signal.pick(getattr(reduction, "wants", ()))
-        found: Any = reduction(tokens, choice.kept.to(tokens.device), sizes, **extra)
+        if assignment is not None and getattr(reduction, "follows_groups", False):
+            extra["assignment"] = assignment
+        found: Any = reduction(tokens, kept, sizes, **extra)
         reduced, sizes = _checked(reduction, found, tokens)
     return reduced.to(tokens.dtype), sizes
 

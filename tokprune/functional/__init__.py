@@ -6,7 +6,7 @@ No state, no model, no registry. Each function gives its formula, shapes, source
 from tokprune.functional.attention import attention_probabilities, received_attention
 from tokprune.functional.borda import average_ranks, borda_scores, catp_scores
 from tokprune.functional.majority import copeland_scores, pairwise_margins, plurality_scores
-from tokprune.functional.merging import merge_tokens
+from tokprune.functional.merging import group_sizes, merge_tokens
 from tokprune.functional.selection import kept_index, top_k, top_p
 from tokprune.functional.sums import exact_sum
 
@@ -17,6 +17,7 @@ __all__ = [
     "catp_scores",
     "copeland_scores",
     "exact_sum",
+    "group_sizes",
     "kept_index",
     "merge_tokens",
     "pairwise_margins",

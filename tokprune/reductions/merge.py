@@ -1,4 +1,4 @@
-"""Fold into the most similar kept token."""
+"""Fold into the kept token of the group, or the most similar one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from tokprune.functional import merge_tokens
 
 @dataclass(frozen=True)
 class Merge:
-    """A dropped token is folded into its most similar kept one: a mean weighted by the sizes, which are carried along.
+    """A dropped token is folded into the kept one of its group: a mean weighted by the sizes, which are carried along.
 
+    Where the selector makes no groups, a dropped token goes to its most similar kept one.
     See `tokprune.functional.merge_tokens`.
     """
 
     removes: ClassVar[bool] = True
     reads_tokens: ClassVar[bool] = True
+    follows_groups: ClassVar[bool] = True
 
-    def __call__(self, tokens: Tensor, kept: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, tokens: Tensor, kept: Tensor, sizes: Tensor | None = None, assignment: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Merged tokens `[batch token dim]` and sizes `[batch token]` (0 for dropped tokens)."""
-        return merge_tokens(tokens, kept, sizes)
+        return merge_tokens(tokens, kept, sizes, assignment)

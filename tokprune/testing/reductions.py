@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokprune.functional import group_sizes
 from tokprune.interfaces import Reduction
 from tokprune.signal import SIGNAL_NAMES
 from tokprune.testing import components
@@ -94,12 +95,12 @@ def _case(tokens: Tensor, kept: Tensor, sizes: Tensor | None = None, protected: 
     return Case(tokens, kept, sizes, observation(kept.shape[0], kept.shape[1], 5, target="image", protected=protected))
 
 
-def reduced(reduction: Reduction, case: Case) -> tuple[Tensor, Tensor]:
+def reduced(reduction: Reduction, case: Case, **groups: Tensor) -> tuple[Tensor, Tensor]:
     """What a reduction makes of a case; it gets the signals that it declares in `wants`."""
     wants: tuple[str, ...] = getattr(reduction, "wants", ())
     signal = case.observed.signal(wants, getattr(reduction, "layers_read", None))
     with torch.no_grad():
-        return reduction(case.tokens, case.kept, case.sizes, **signal.pick(wants))
+        return reduction(case.tokens, case.kept, case.sizes, **groups, **signal.pick(wants))
 
 
 def declares_what_it_does(reduction: Any, conserves: bool | None) -> None:
@@ -168,6 +169,25 @@ def loses_nothing(reduction: Any, conserves: bool | None) -> None:
             )
 
 
+def follows_the_groups(reduction: Any, conserves: bool | None) -> None:
+    """A reduction that says that it follows groups gives each kept token the size of its group."""
+    if not getattr(reduction, "follows_groups", False):
+        return
+    for case in cases():
+        number = case.kept.cumsum(dim=1) - 1
+        last = case.kept.sum(dim=1, keepdim=True) - 1
+        # Dropped tokens go to the kept one after them, which is seldom the most similar; the first one into no group.
+        assignment = torch.where(case.kept, number, (number + 1).minimum(last))
+        assignment[:, 0] = torch.where(case.kept[:, 0], assignment[:, 0], -1)
+        _, sizes = reduced(reduction, case, assignment=assignment)
+        expected = group_sizes(case.kept, assignment, case.all_sizes)
+        if not close(sizes, expected, 1e-6):
+            raise Violation(
+                f"On {case} in the groups {shown(assignment)} it returned the sizes {shown(sizes)}, expected "
+                f"{shown(expected)}."
+            )
+
+
 def same_result_twice(reduction: Any, conserves: bool | None) -> None:
     """A reduction keeps no state and does not write into what it is given."""
     every = list(cases())
@@ -232,6 +252,7 @@ LAWS = (
     changes_tokens_only_if_it_says_so,
     keeping_all_changes_nothing,
     loses_nothing,
+    follows_the_groups,
     images_do_not_matter_to_each_other,
     counts_in_float32,
     stays_on_the_device,

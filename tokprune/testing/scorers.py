@@ -83,18 +83,29 @@ def targets_of(scorer: Scorer) -> tuple[Target, ...]:
     return tuple(each for each in known if each in targets) or ("image",)  # frames of sound are like image tokens
 
 
-def votes_of(scorer: Scorer, observed: Observation, layers_read: Mapping[str, Layers] | None = None) -> list[Votes]:
-    """The votes that a scorer gives when it is offered what it declares and nothing else (or these layers)."""
+def given_by(
+    scorer: Scorer, observed: Observation, layers_read: Mapping[str, Layers] | None = None
+) -> list[Votes] | Tensor:
+    """The votes or scores that a scorer gives when it is offered what it declares alone (or these layers)."""
     if layers_read is None:
         layers_read = getattr(scorer, "layers_read", None)
     with torch.no_grad():
-        return list(scorer(observed.signal(tuple(scorer.needs), layers_read)))
+        given = scorer(observed.signal(tuple(scorer.needs), layers_read))
+        return given if isinstance(given, Tensor) else list(given)
+
+
+def numbers_of(scorer: Scorer, observed: Observation) -> list[Tensor]:
+    """The numbers in what a scorer gives."""
+    given = given_by(scorer, observed)
+    return [given] if isinstance(given, Tensor) else [votes.values for votes in given]
 
 
 def scores_of(scorer: Scorer, observed: Observation, layers_read: Mapping[str, Layers] | None = None) -> Tensor:
-    """Scores by the scorer's own aggregator, which is "sum" unless it says otherwise."""
-    aggregator = default_registry().create("aggregator", getattr(scorer, "aggregator", "sum"))
-    scores: Tensor = aggregator(votes_of(scorer, observed, layers_read))
+    """Scores, by the scorer's own aggregator where it gives votes; that is "sum" unless it says otherwise."""
+    given = given_by(scorer, observed, layers_read)
+    if isinstance(given, Tensor):
+        return given
+    scores: Tensor = default_registry().create("aggregator", getattr(scorer, "aggregator", "sum"))(given)
     return scores
 
 
@@ -103,14 +114,15 @@ def declares_needs(scorer: Any, setting: Setting) -> None:
     needs = getattr(scorer, "needs", None)
     if not isinstance(needs, tuple) or not needs or not set(needs) <= set(SIGNAL_NAMES):
         raise Violation(f"needs is {needs!r}; write a tuple of names out of {', '.join(SIGNAL_NAMES)}.")
-    default_registry().create("aggregator", getattr(scorer, "aggregator", "sum"))
+    if getattr(scorer, "aggregator", "sum") is not None:
+        default_registry().create("aggregator", getattr(scorer, "aggregator", "sum"))
 
 
 def reads_what_it_declares(scorer: Any, setting: Setting) -> None:
     """A scorer reads only signals in its `needs`, and only layers in its `layers_read`."""
     for observed in setting.observations():
         try:
-            votes_of(scorer, observed)
+            given_by(scorer, observed)
         except SignalError as error:
             raise Violation(f"On {observed}: {error}") from error
 
@@ -131,7 +143,9 @@ def reads_all_it_declares(scorer: Any, setting: Setting) -> None:
     read: set[str] = set()
     for observed in setting.observations():
         signal = observed.signal(tuple(scorer.needs), getattr(scorer, "layers_read", None))
-        list(scorer(signal))
+        given = scorer(signal)
+        for _ in () if isinstance(given, Tensor) else given:
+            pass
         read |= signal.read
     unread = sorted(set(scorer.needs) - read)
     if unread:
@@ -139,10 +153,19 @@ def reads_all_it_declares(scorer: Any, setting: Setting) -> None:
 
 
 def votes_have_the_right_shape(scorer: Any, setting: Setting) -> None:
-    """A scorer gives `Votes`, at least one, each with a vote for every target token of every image."""
+    """A scorer gives `Votes`, at least one, each with a vote for every target token of every image; or their scores."""
     for observed in setting.observations():
-        votes = votes_of(scorer, observed)
+        votes = given_by(scorer, observed)
         batch, tokens = observed.tokens.shape[:2]
+        if isinstance(votes, Tensor):
+            if tuple(votes.shape) != (batch, tokens):
+                raise Violation(
+                    f"On {observed} its scores have shape {tuple(votes.shape)}; expected [batch token] = "
+                    f"[{batch} {tokens}]."
+                )
+            continue
+        if getattr(scorer, "aggregator", "sum") is None:
+            raise Violation(f"On {observed} it gave votes, and it declares aggregator = None: that is for scores.")
         if not votes:
             raise Violation(f"On {observed} it gave no votes at all.")
         for layer in votes:
@@ -156,12 +179,11 @@ def votes_have_the_right_shape(scorer: Any, setting: Setting) -> None:
 
 
 def votes_are_finite(scorer: Any, setting: Setting) -> None:
-    """Votes are floating-point numbers, never NaN or infinite, in float32, bfloat16 and float16."""
+    """Votes and scores are floating-point numbers, never NaN or infinite, in float32, bfloat16 and float16."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         for observed in (*setting.observations(), *setting.large()):
             cast = observed.to(dtype)
-            for layer in votes_of(scorer, cast):
-                values = layer.values
+            for values in numbers_of(scorer, cast):
                 if not torch.is_floating_point(values) or not bool(values.isfinite().all()):
                     raise Violation(f"On {cast} it votes {shown(values)}.")
 
@@ -189,7 +211,7 @@ def leaves_the_signal_alone(scorer: Any, setting: Setting) -> None:
     """A scorer does not write into the tensors that it is given."""
     for observed in setting.observations():
         given = observed.clone()
-        votes_of(scorer, given)
+        given_by(scorer, given)
         if not given.same_as(observed):
             raise Violation(f"On {observed} the signal has other numbers afterwards; use `x = x - y`, not `x -= y`.")
 
@@ -198,7 +220,7 @@ def leaves_chance_alone(scorer: Any, setting: Setting) -> None:
     """A scorer does not draw from torch's global random numbers, so it cannot change what a model samples."""
     for observed in setting.observations():
         before = torch.get_rng_state()
-        votes_of(scorer, observed)
+        given_by(scorer, observed)
         if not torch.equal(before, torch.get_rng_state()):
             raise Violation("Use a torch.Generator with a seed that is an option.")
 
@@ -251,7 +273,7 @@ def stays_on_the_device(scorer: Any, setting: Setting) -> None:
     for observed in setting.observations()[-1:]:
 
         def values(move: Move, observed: Observation = observed) -> list[Tensor]:
-            return [votes.values for votes in votes_of(scorer, observed.changed(move))]
+            return numbers_of(scorer, observed.changed(move))
 
         try_elsewhere(values)
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokprune.interfaces import Selector
+from tokprune.interfaces import Groups, Selector
 from tokprune.keep import Keep, keep_count
 from tokprune.testing import components
-from tokprune.testing.elsewhere import try_elsewhere
+from tokprune.testing.elsewhere import Move, try_elsewhere
 from tokprune.testing.failures import Violation, same, shown
 from tokprune.testing.laws import Law, check_all
 from tokprune.testing.observations import Observation, observations
@@ -57,14 +57,19 @@ def cases(dtype: torch.dtype = torch.float32) -> Iterator[tuple[Observation, Ten
 
 def kept_of(selector: Selector, observed: Observation, scores: Tensor, keep: Keep) -> Tensor:
     """What a selector keeps; it gets what it declares in `wants`."""
+    chosen = chosen_by(selector, observed, scores, keep)
+    return chosen.kept if isinstance(chosen, Groups) else chosen
+
+
+def chosen_by(selector: Selector, observed: Observation, scores: Tensor, keep: Keep) -> Tensor | Groups:
+    """What a selector gives; it gets what it declares in `wants`."""
     wants: tuple[str, ...] = getattr(selector, "wants", ())
     signal = observed.signal(tuple(name for name in wants if name != "votes"))
     extra: dict[str, Any] = {name: getattr(signal, name) for name in wants if name != "votes"}
     if "votes" in wants:
         extra["votes"] = list(observed.signal(("cross_attention",)).cross_attention)
     with torch.no_grad():
-        kept: Tensor = selector(scores, keep, **extra)
-    return kept
+        return selector(scores, keep, **extra)
 
 
 def returns_a_mask(selector: Any, by_position: bool) -> None:
@@ -81,6 +86,32 @@ def returns_a_mask(selector: Any, by_position: bool) -> None:
                     )
                 if not bool(kept.any(dim=1).all()):
                     raise Violation(f"For the scores {shown(scores)} and keep={keep} it kept {shown(kept)}.")
+
+
+def groups_are_a_partition(selector: Any, by_position: bool) -> None:
+    """Groups have one kept token each, numbered 0 .. k-1 in the order of the kept tokens; -1 is for tokens in none.
+
+    A selector that gives groups says so (`makes_groups`), and one that says so gives them.
+    """
+    for observed, scores in cases():
+        for keep in KEEPS:
+            chosen = chosen_by(selector, observed, scores, keep)
+            says, gives = bool(getattr(selector, "makes_groups", False)), isinstance(chosen, Groups)
+            if says != gives:
+                raise Violation(f"makes_groups is {says}, and it gave {type(chosen).__name__}; write {gives}.")
+            if isinstance(chosen, Groups):
+                _check_partition(chosen.kept, chosen.assignment, f"For the scores {shown(scores)} and keep={keep}")
+
+
+def _check_partition(kept: Tensor, assignment: Any, where: str) -> None:
+    whole = isinstance(assignment, Tensor) and assignment.dtype in (torch.int64, torch.int32)
+    if not whole or assignment.shape != kept.shape:
+        found = f"{assignment.dtype} {tuple(assignment.shape)}" if isinstance(assignment, Tensor) else assignment
+        raise Violation(f"{where} it gave the assignment {found}; expected int {tuple(kept.shape)}.")
+    own = (kept.cumsum(dim=1) - 1)[kept]
+    known = (assignment >= -1) & (assignment < kept.sum(dim=1, keepdim=True))
+    if not torch.equal(assignment[kept].long(), own) or not bool(known.all()):
+        raise Violation(f"{where} it kept {shown(kept)} in the groups {shown(assignment)}.")
 
 
 def keeps_the_right_number(selector: Any, by_position: bool) -> None:
@@ -179,12 +210,18 @@ def follows_the_tokens(selector: Any, by_position: bool) -> None:
 def stays_on_the_device(selector: Any, by_position: bool) -> None:
     """A selector makes its mask on the device that the scores are on."""
     observed, scores = list(cases())[-3]
-    try_elsewhere(lambda move: [kept_of(selector, observed.changed(move), move(scores), 0.5)])
+
+    def tensors(move: Move) -> list[Tensor]:
+        chosen = chosen_by(selector, observed.changed(move), move(scores), 0.5)
+        return [chosen.kept, chosen.assignment] if isinstance(chosen, Groups) else [chosen]
+
+    try_elsewhere(tensors)
 
 
 LAWS = (
     *components.LAWS,
     returns_a_mask,
+    groups_are_a_partition,
     keeps_the_right_number,
     keep_one_keeps_all,
     refuses_more_than_there_are,
