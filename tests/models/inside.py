@@ -24,6 +24,9 @@ class Inside:
     def offers(self, model):
         return {"image": INSIDE_SIGNALS}
 
+    def weighs(self, model, target, after=None):
+        return True
+
     def attach(self, model, cut, done, owner):
         if cut.target != "image":
             raise AdapterError(f"no target {cut.target!r}")

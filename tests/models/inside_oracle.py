@@ -10,25 +10,34 @@ from tokprune.testing.tiny_inside import IMAGE
 
 
 @contextlib.contextmanager
-def hiding(model, inputs, kept, after=2):
-    """Within, dropped image tokens are seen by no token but themselves in the layers after the first `after`."""
+def hiding(model, inputs, kept, after=2, sizes=None, merged=None):
+    """Within, dropped image tokens are seen by no token but themselves in the layers after the first `after`.
+
+    There, kept ones become `merged` (`[token dim]`, in order), and each counts as `sizes` (`[image token]`) say.
+    """
     hidden = image_tokens(inputs)
     hidden = hidden.masked_scatter(hidden, ~torch.cat(list(kept)))
+    stays, weights = image_tokens(inputs) & ~hidden, torch.zeros(hidden.shape)
+    if sizes is not None:
+        weights = weights.masked_scatter(stays, sizes[sizes > 0].log())
     if model.config.get_text_config().is_encoder_decoder:
         encoder = model.language_model.get_encoder()
-        hiders = [(layer, _HidingInEncoder(layer, hidden)) for layer in encoder.block[after:]]
-        decoder = model.language_model.get_decoder()
-        hiders.append((decoder, _HidingFromDecoder(decoder, hidden)))
+        layers, decoder = encoder.block[after:], model.language_model.get_decoder()
+        crossing = [block.layer[1].EncDecAttention for block in decoder.block]
+        hider = _HidingInEncoder
     else:
         decoder = getattr(model, "language_model", model).get_decoder()
-        layers = getattr(decoder, "decoder", decoder).layers[after:]
-        hiders = [(layer, _Hiding(layer, hidden)) for layer in layers]
-    for module, hider in hiders:
-        module.forward = hider
+        layers, crossing, hider = getattr(decoder, "decoder", decoder).layers[after:], [], _Hiding
+    if sizes is not None:
+        layers[0].forward = _Merging(layers[0], stays, merged)
+    for layer in layers:
+        layer.forward = hider(layer, hidden, weights)
+    for attention in crossing:
+        attention.forward = _HidingFromDecoder(attention, hidden, weights)
     try:
         yield
     finally:
-        for module, _ in hiders:
+        for module in (*layers, *crossing):
             del module.forward
 
 
@@ -37,31 +46,50 @@ def image_tokens(inputs):
     return (inputs["input_ids"] == IMAGE) | (inputs["input_ids"] == QUERY)
 
 
+class _Merging:
+    """The first of those layers, given merged tokens."""
+
+    def __init__(self, layer, stays, merged):
+        self.layer, self.stays, self.merged, self.original = layer, stays, merged, type(layer).forward
+
+    def __call__(self, states, *args, **options):
+        if states.shape[1] == self.stays.shape[1]:
+            copies = len(states) // len(self.stays)
+            merged = self.merged.view(len(self.stays), -1, states.shape[-1]).repeat_interleave(copies, dim=0)
+            states = states.masked_scatter(self.stays.repeat_interleave(copies, dim=0)[..., None], merged)
+        return self.original(self.layer, states, *args, **options)
+
+
 class _HidingInEncoder:
-    def __init__(self, layer, hidden):
-        self.layer, self.hidden, self.original = layer, hidden, type(layer).forward
+    def __init__(self, layer, hidden, weights):
+        self.hidden, self.weights = hidden, weights
+        self.original = vars(layer).get("forward", type(layer).forward.__get__(layer))
 
     def __call__(self, states, mask, *args, **options):
         length = states.shape[1]
         allowed = torch.ones(len(states), 1, length, length, dtype=torch.bool) if mask is None else mask
         own = torch.eye(length, dtype=torch.bool)
-        return self.original(self.layer, states, allowed & (own | ~self.hidden[:, None, None]), *args, **options)
+        allowed = allowed & (own | ~self.hidden[:, None, None])
+        weights = self.weights[:, None, None].expand(allowed.shape)
+        return self.original(states, torch.where(allowed, weights, torch.finfo(weights.dtype).min), *args, **options)
 
 
 class _HidingFromDecoder:
-    def __init__(self, decoder, hidden):
-        self.decoder, self.hidden, self.original = decoder, hidden, type(decoder).forward
+    def __init__(self, attention, hidden, weights):
+        self.attention, self.original = attention, type(attention).forward
+        self.added = weights.masked_fill(hidden, torch.finfo(weights.dtype).min)
 
-    def __call__(self, *args, encoder_attention_mask=None, **options):
-        hidden = self.hidden.repeat_interleave(len(encoder_attention_mask) // len(self.hidden), dim=0)
-        return self.original(
-            self.decoder, *args, encoder_attention_mask=encoder_attention_mask.masked_fill(hidden, 0), **options
-        )
+    def __call__(self, states, mask=None, **options):
+        added = self.added.repeat_interleave(len(states) // len(self.added), dim=0)[:, None, None]
+        if mask is not None:
+            added = torch.where(mask, added, torch.finfo(added.dtype).min)
+        return self.original(self.attention, states, mask=added, **options)
 
 
 class _Hiding:
-    def __init__(self, layer, hidden):
-        self.layer, self.hidden, self.original = layer, hidden, type(layer).forward
+    def __init__(self, layer, hidden, weights):
+        self.layer, self.hidden, self.weights = layer, hidden, weights
+        self.original = vars(layer).get("forward", type(layer).forward.__get__(layer))
 
     def __call__(self, states, attention_mask=None, **options):
         cache, (rows, queries) = cache_in(options), states.shape[:2]
@@ -79,11 +107,12 @@ class _Hiding:
         hidden = self.hidden.repeat_interleave(rows // len(self.hidden), dim=0)
         hidden = torch.nn.functional.pad(hidden, (0, past + queries - hidden.shape[1]))
         allowed = attention_mask & ~(hidden[:, None, None, seen] & (own[:, None] != seen))
-        if self.layer.self_attn.config._attn_implementation == "eager":
-            allowed = torch.zeros(allowed.shape, dtype=states.dtype).masked_fill(
-                ~allowed, torch.finfo(states.dtype).min
-            )
-        return self.original(self.layer, states, attention_mask=allowed, **options)
+        if self.layer.self_attn.config._attn_implementation == "eager" or self.weights.any():
+            weights = self.weights.repeat_interleave(rows // len(self.weights), dim=0)
+            weights = torch.nn.functional.pad(weights, (0, past + queries - weights.shape[1]))[:, None, None, seen]
+            lowest = torch.finfo(states.dtype).min
+            allowed = torch.where(allowed, weights.to(states.dtype), lowest)
+        return self.original(states, attention_mask=allowed, **options)
 
     def _remembered(self, cache):
         number = self.layer.self_attn.layer_idx

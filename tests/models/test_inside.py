@@ -219,6 +219,26 @@ def test_merged_tokens_are_the_means_of_what_left_the_layer():
         assert torch.allclose(entered[0][image, first : first + 3], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["llama", "windowed mistral", "gemma2", "gemma3"])
+def test_a_merged_token_counts_for_as_many_as_it_stands_for(kind):
+    model, inputs = built(kind, ATTENTION.get(kind, "sdpa")), prompts()
+    entered = []
+    with pruned(model, scorer="l2-norm", keep=3, reduction="merge") as handle:
+        new = {mode: generate(model, inputs, **options) for mode, options in GENERATE.items()}
+        hook = model.model.language_model.layers[2].register_forward_pre_hook(lambda _, args: entered.append(args[0]))
+        found, report = logits(model, inputs), handle.report
+        hook.remove()
+    with pruned(model, scorer="l2-norm", keep=3, reduction="merge", attention="plain"):
+        assert (logits(model, inputs) - found).abs().max() > 0.1
+    first = [int((ids == IMAGE).nonzero()[0, 0]) for ids in inputs["input_ids"]]
+    merged = torch.cat([entered[0][row, place : place + 3] for row, place in enumerate(first)])
+    with oracle.hiding(model, inputs, report.kept, sizes=report.sizes, merged=merged):
+        expected = oracle.filled(inputs, report.kept, logits(model, inputs))
+        for mode, options in GENERATE.items():
+            assert torch.equal(generate(model, inputs, **options), new[mode]), mode
+    close(found, expected)
+
+
 def test_a_row_does_not_depend_on_the_others():
     model, inputs = built(), prompts()
     alone = {k: v[1:, 3:] if v.dim() == 2 else v[1:] for k, v in inputs.items()}

@@ -74,3 +74,37 @@ def test_the_text_votes_there(family):
     with tokprune.apply(model, keep=0.5, **options) as handle:
         family.generate(model, inputs, "beams")
     assert torch.allclose(handle.report.scores, scores, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["qwen2-vl", "paligemma", "blip2 with opt, query tokens", "blip2 with t5, query tokens"]
+)
+def test_a_merged_token_counts_for_as_many_as_it_stands_for(name):
+    family = next(each for each in FAMILIES if each.name == name)
+    model, inputs = family.build(), family.inputs()
+    options = {"scorer": "l2-norm", "target": family.target, "keep": 3, "reduction": "merge", "after": 1}
+    entered, new = [], {}
+    with tokprune.apply(model, **options) as handle:
+        for mode in ("greedy", "beams"):
+            new[mode] = family.new(model, inputs, family.generate(model, inputs, mode))
+        hook = layer_of(model, 1).register_forward_pre_hook(lambda _, args: entered.append(args[0]))
+        found, report = family.answer(model, inputs), handle.report
+        hook.remove()
+    with tokprune.apply(model, attention="plain", **options):
+        assert (family.answer(model, inputs) - found).abs().max() > 0.05
+    first = oracle.image_tokens(inputs).int().argmax(dim=1).tolist()
+    merged = torch.cat([entered[0][row, place : place + 3] for row, place in enumerate(first)])
+    with oracle.hiding(model, inputs, report.kept, 1, report.sizes, merged):
+        for mode, tokens in new.items():
+            assert torch.equal(tokens, family.new(model, inputs, family.generate(model, inputs, mode))), mode
+        expected = family.answer(model, inputs)
+    assert_same(found, oracle.filled(inputs, report.kept, expected), CLOSE)
+
+
+def layer_of(model, index):
+    """A layer of the language model, of an encoder-decoder that of its encoder."""
+    inner = getattr(model, "language_model", model)
+    if model.config.get_text_config().is_encoder_decoder:
+        return inner.get_encoder().block[index]
+    decoder = inner.get_decoder()
+    return getattr(decoder, "decoder", decoder).layers[index]

@@ -64,10 +64,10 @@ def choose_among(cut: DecoderCut, call: Prompt, place: int, states: Tensor, befo
         for image, row, count in zip(group.images, group.owners, counts, strict=True):
             images[image] = count
             lengths[row] -= size - count
-    left = Left(stays, images, lengths, before.sizes, before.shorter)
+    left = Left(stays, images, lengths, before.sizes, before.weighed, before.shorter)
     if lengths == list(before.lengths):
         return left, states
-    if policy.reduction.reads_tokens:
+    if policy.reduction.reads_tokens or any(choice.assignment is not None for choice in chosen):
         sizes = torch.ones(stays.shape, dtype=torch.float32, device=stays.device)
         sizes = sizes if before.sizes is None else before.sizes
         reduced = call.once(states)
@@ -79,8 +79,11 @@ def choose_among(cut: DecoderCut, call: Prompt, place: int, states: Tensor, befo
                 sizes = sizes.index_put(where, found.to(sizes))
             rows, places = _local(group, inverse, reduced.device)
             reduced = reduced.index_put((rows[:, None], places), own)
-        left, states = replace(left, sizes=sizes), reduced.repeat_interleave(copies, dim=0)
+        left = replace(left, sizes=sizes, weighed=policy.attention == "proportional")
+        states = reduced.repeat_interleave(copies, dim=0)
     shorter = _shorter(left, before, policy.reduction.removes, copies)
+    if left.weighed and left.sizes is not None:
+        shorter = shorter.weighing(left.sizes.repeat_interleave(copies, dim=0))
     states = shorter.states(states, before.shorter) if policy.reduction.removes else states
     if not policy.reduction.removes:
         left = replace(left, lengths=before.lengths, stays=stays)
@@ -138,7 +141,7 @@ def observed(cut: DecoderCut, call: Prompt) -> Observed:
     before = call.before
     length = before.lengths if last.shorter is None or not cut.cut.reduction.removes else last.lengths
     sizes: Sequence[Tensor | None] = [None] * len(call.groups)
-    if last.sizes is not None and cut.cut.reduction.reads_tokens and list(last.images) != list(before.images):
+    if last.sizes is not None and last.sizes is not before.sizes:
         sizes = [_of(last.sizes.where(last.stays, 0.0), group) for group in call.groups]
     if len(cut.places) == 1:
         return observed_in_groups(call.groups, call.chosen[0], sizes, max(before.lengths), max(length))

@@ -32,7 +32,7 @@ from tokprune.adapters.decoder.refusals import (
     check_prompt,
 )
 from tokprune.adapters.decoder.shorter import Later, Shorter
-from tokprune.adapters.decoder.state import Continuation, Left, Prompt, Remembered
+from tokprune.adapters.decoder.state import Continuation, Left, Prompt, Remembered, Step
 from tokprune.adapters.decoder.votes import Looks
 from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.generations import Generations
@@ -43,6 +43,7 @@ from tokprune.adapters.outercall import Options, named_arguments
 from tokprune.adapters.output.encoder import last_hidden, with_last_hidden
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.shape import Name, Relied, checkpoints, generates, takes
+from tokprune.adapters.stages import Stage, Weighing, enter_stage, leave_stage, stage_of
 from tokprune.adapters.tap import Seen, Tap
 from tokprune.adapters.upstream import (
     CACHE_NAMES,
@@ -91,6 +92,7 @@ class DecoderCut(Attached):
         for index in chain.from_iterable(self.wanted.values()):
             watched += [self.at.names[index], self.at.attention[index]]
         self.capture = Capture(self, model, (), watched=watched)
+        self.steps = {place: Step(self, place) for place in self.places}
         self.guard = Guard(model, self, self._check)
         self.generations = Generations()
         self._attach(*self.front.doors)
@@ -124,6 +126,10 @@ class DecoderCut(Attached):
                 tap = Tap(module_at(self.model, self.at.attention[index]), observe=self._look, first=(place, index))
                 undo.append(tap)
                 tap.install()
+        for place, step in self.steps.items():
+            later = range(place, len(self.at.layers))
+            attentions = [(index, module_at(self.model, self.at.attention[index])) for index in later]
+            Weighing(step, self.at.module, attentions).install(undo)
         if hasattr(self.at.module, DEEPSTACK):
             self._shim(self.at.module, DEEPSTACK, self._around_deepstack)
 
@@ -155,11 +161,14 @@ class DecoderCut(Attached):
         arguments = named_arguments(reader.forward, args, kwargs)
         cache = None if self.at.encodes else cache_in(arguments)
         call = current_call(self.front)
+        self._leave_stages()  # what a call that broke off left there
         mask = arguments.get("attention_mask")
         if not (isinstance(mask, Tensor) and mask.dim() == 2):  # one that the model has already made
             mask = call.mask if call is not None and (mask is not None or self.at.encodes) else None
         if cache is not None and cache.get_seq_length():
-            self._continue(cache, mask)
+            given = arguments.get("inputs_embeds")
+            given = arguments.get("input_ids") if given is None else given
+            self._continue(cache, mask, given.shape[1])
         elif call is not None and call.rows:
             self._read(call, arguments, cache, mask)
         elif cache is not None:
@@ -181,8 +190,8 @@ class DecoderCut(Attached):
             run.embeds = embeds.detach()[::copies]
         enter_call(self, run)
 
-    def _continue(self, cache: Any, mask: Tensor | None) -> None:
-        """Begin a run without images, which may go on from a prompt that was shortened."""
+    def _continue(self, cache: Any, mask: Tensor | None, new: int) -> None:
+        """Begin a run of `new` tokens without images, which may go on from a prompt that was shortened."""
         self.generations.refuse_others(cache)
         known = self.generations.recall(cache) if self.generations.knows(cache) else None
         shorter = {} if known is None else known.shorter
@@ -191,9 +200,22 @@ class DecoderCut(Attached):
             if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
                 mask = None
             real = None if mask is None else mask.bool()
+            for place, each in shorter.items():
+                total = cache.get_seq_length() + new - each.rows.before + each.rows.length
+                enter_stage(self.at.module, Stage(self.steps[place], place, each.sizes, total))
             enter_call(self, Continuation(shorter=shorter, cache=cache, real=real))
 
+    def _leave_stages(self) -> None:
+        for step in self.steps.values():
+            leave_stage(self.at.module, step)
+
+    def take_off(self) -> None:
+        """Take every hook and shim off the model now."""
+        super().take_off()
+        self._leave_stages()
+
     def _end(self, call: Any, output: Any) -> Any:
+        self._leave_stages()
         if output is None or not isinstance(call, Prompt):
             return None
         place, owner = self._stages(len(self.at.layers) - 1)[-1]
@@ -279,7 +301,10 @@ class DecoderCut(Attached):
 
     def _shorten(self, call: Prompt, place: int, states: Tensor, earlier: tuple[int, DecoderCut] | None) -> Tensor:
         """Choose at one pruning point, and return the hidden states that go on."""
-        before = call.whole
+        before, front = call.whole, stage_of(self.at.module, place - 1)
+        if earlier is None and front is not None and front.sizes is not None:
+            sizes = front.sizes.sizes  # of each prompt, or of its copies too
+            before = replace(before, sizes=sizes[:: len(sizes) // len(before.stays)], weighed=True)
         if earlier is not None:
             run = current_call(earlier[1])
             if isinstance(run, Prompt) and earlier[0] in run.left:
@@ -294,6 +319,8 @@ class DecoderCut(Attached):
             before = replace(before, images=[size for _, size in sorted(own)])
         left, states = choose_among(self, call, place, states, before)
         call.left[place] = left
+        if left.shorter is not None and left.shorter is not before.shorter:
+            enter_stage(self.at.module, Stage(self.steps[place], place, left.shorter.sizes))
         if place == self.places[-1]:
             call.done = True
             call.looks.clear()  # queries and keys of the layers: not needed any more

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.attention import crosses
 from tokprune.adapters.calls import Observation, current_call, during_call, enter_call
 from tokprune.adapters.decoder.layout import image_sizes
 from tokprune.adapters.decoder.shorter import Shorter
@@ -17,6 +18,7 @@ from tokprune.adapters.hooks import Hook, MethodShim
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, refuse_precomputed
 from tokprune.adapters.shape import Relied, takes
+from tokprune.adapters.tap import Seen, Tap, reaches
 from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, READ_BY_DECODER
 
 
@@ -168,6 +170,10 @@ class DelegatingFront:
             MethodShim(model, "generate", self._around_generate).install(undo)
         if self.decoder is not None:
             undo.append(self.decoder.register_forward_pre_hook(Hook(self._on_decoder), with_kwargs=True))
+            for name, module in self.decoder.named_modules():
+                if crosses(name) and reaches(module):
+                    undo.append(tap := Tap(module, weigh=self._weigh))
+                    tap.install()
 
     def shows_images(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call of the model brings images."""
@@ -203,6 +209,13 @@ class DelegatingFront:
     def _around_generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with during_call(self, self._open(named_arguments(original, args, kwargs))):
             return original(*args, **kwargs)
+
+    def _weigh(self, seen: Seen) -> Tensor | None:
+        """What the decoder's cross-attention adds to the logits of each token of the encoder."""
+        call = current_call(self)
+        shorter = None if call is None else call.shorter
+        fits = shorter is not None and shorter.sizes is not None and seen.key.shape[2] == shorter.rows.length
+        return shorter.sizes.logs(seen) if fits else None
 
     def _on_decoder(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Let the decoder of an encoder-decoder read the shorter sequence's mask."""

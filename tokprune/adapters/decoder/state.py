@@ -24,6 +24,7 @@ class Left:
         images: how many tokens each image has.
         lengths: how long each prompt is.
         sizes: how many tokens each position stands for, float `[prompt sequence]`; None if each does for itself.
+        weighed: whether sizes count in attention.
         shorter: the sequence that goes on; None where it is the whole one.
     """
 
@@ -31,7 +32,21 @@ class Left:
     images: Sequence[int]
     lengths: Sequence[int]
     sizes: Tensor | None = None
+    weighed: bool = False
     shorter: Shorter | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One pruning point of an attachment.
+
+    Attributes:
+        owner: the attachment.
+        place: how many layers are in front of it.
+    """
+
+    owner: Any
+    place: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,6 +64,12 @@ class EmbedMergeAdapter:
             known = Reader.known(model, self.family(model))
         return INSIDE_SIGNALS if known else self.offers(model)[target]
 
+    def weighs(
+        self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
+    ) -> bool | str:
+        """Whether attention can be proportional where tokens leave, or why not."""
+        return after is not None or "it is not built for this pruning point yet"
+
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens in front of the language model, or inside if `after` or the text's votes are wanted."""
         if cut.target != "image":

@@ -70,6 +70,12 @@ class QFormerAdapter:
             known = Reader.known(model, query_family(model, self.name, self.asks))
         return INSIDE_SIGNALS if known else tuple(self.offers(model)[target])
 
+    def weighs(
+        self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
+    ) -> bool | str:
+        """Whether attention can be proportional where tokens leave, or why not."""
+        return (target == "query" and after is not None) or "it is not built for this pruning point yet"
+
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where their reader takes over, the image tokens between the encoder's layers."""
         if cut.target == "image":
