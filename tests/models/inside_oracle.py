@@ -10,7 +10,7 @@ from tokprune.testing.tiny_inside import IMAGE
 
 
 @contextlib.contextmanager
-def hiding(model, inputs, kept, after=2, sizes=None, merged=None):
+def hiding(model, inputs, kept, after=2, sizes=None, merged=None, until=None):
     """Within, dropped image tokens are seen by no token but themselves in the layers after the first `after`.
 
     There, kept ones become `merged` (`[token dim]`, in order), and each counts as `sizes` (`[image token]`) say.
@@ -22,12 +22,13 @@ def hiding(model, inputs, kept, after=2, sizes=None, merged=None):
         weights = weights.masked_scatter(stays, sizes[sizes > 0].log())
     if model.config.get_text_config().is_encoder_decoder:
         encoder = model.language_model.get_encoder()
-        layers, decoder = encoder.block[after:], model.language_model.get_decoder()
+        layers, decoder = encoder.block[after:until], model.language_model.get_decoder()
         crossing = [block.layer[1].EncDecAttention for block in decoder.block]
         hider = _HidingInEncoder
     else:
         decoder = getattr(model, "language_model", model).get_decoder()
-        layers, crossing, hider = getattr(decoder, "decoder", decoder).layers[after:], [], _Hiding
+        layers, crossing, hider = getattr(decoder, "decoder", decoder).layers[after:until], [], _Hiding
+    before = [(module, vars(module).get("forward")) for module in (*layers, *crossing)]
     if sizes is not None:
         layers[0].forward = _Merging(layers[0], stays, merged)
     for layer in layers:
@@ -37,8 +38,11 @@ def hiding(model, inputs, kept, after=2, sizes=None, merged=None):
     try:
         yield
     finally:
-        for module in (*layers, *crossing):
-            del module.forward
+        for module, forward in before:
+            if forward is None:
+                del module.forward
+            else:
+                module.forward = forward
 
 
 def image_tokens(inputs):
@@ -68,6 +72,7 @@ class _HidingInEncoder:
     def __call__(self, states, mask, *args, **options):
         length = states.shape[1]
         allowed = torch.ones(len(states), 1, length, length, dtype=torch.bool) if mask is None else mask
+        allowed = allowed > torch.finfo(allowed.dtype).min / 2 if allowed.is_floating_point() else allowed
         own = torch.eye(length, dtype=torch.bool)
         allowed = allowed & (own | ~self.hidden[:, None, None])
         weights = self.weights[:, None, None].expand(allowed.shape)
@@ -76,14 +81,14 @@ class _HidingInEncoder:
 
 class _HidingFromDecoder:
     def __init__(self, attention, hidden, weights):
-        self.attention, self.original = attention, type(attention).forward
+        self.original = vars(attention).get("forward", type(attention).forward.__get__(attention))
         self.added = weights.masked_fill(hidden, torch.finfo(weights.dtype).min)
 
     def __call__(self, states, mask=None, **options):
         added = self.added.repeat_interleave(len(states) // len(self.added), dim=0)[:, None, None]
         if mask is not None:
-            added = torch.where(mask, added, torch.finfo(added.dtype).min)
-        return self.original(self.attention, states, mask=added, **options)
+            added = added + mask if mask.is_floating_point() else torch.where(mask, added, torch.finfo(added.dtype).min)
+        return self.original(states, mask=added, **options)
 
 
 class _Hiding:

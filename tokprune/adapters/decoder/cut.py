@@ -166,9 +166,8 @@ class DecoderCut(Attached):
         if not (isinstance(mask, Tensor) and mask.dim() == 2):  # one that the model has already made
             mask = call.mask if call is not None and (mask is not None or self.at.encodes) else None
         if cache is not None and cache.get_seq_length():
-            given = arguments.get("inputs_embeds")
-            given = arguments.get("input_ids") if given is None else given
-            self._continue(cache, mask, given.shape[1])
+            given = (arguments.get(name) for name in ("inputs_embeds", "input_ids"))
+            self._continue(cache, mask, next(each.shape[1] for each in given if each is not None))
         elif call is not None and call.rows:
             self._read(call, arguments, cache, mask)
         elif cache is not None:

@@ -213,9 +213,10 @@ class DelegatingFront:
     def _weigh(self, seen: Seen) -> Tensor | None:
         """What the decoder's cross-attention adds to the logits of each token of the encoder."""
         call = current_call(self)
-        shorter = None if call is None else call.shorter
-        fits = shorter is not None and shorter.sizes is not None and seen.key.shape[2] == shorter.rows.length
-        return shorter.sizes.logs(seen) if fits else None
+        shorter: Shorter | None = None if call is None else call.shorter
+        if shorter is None or shorter.sizes is None or seen.key.shape[2] != shorter.rows.length:
+            return None
+        return shorter.sizes.logs(seen)
 
     def _on_decoder(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Let the decoder of an encoder-decoder read the shorter sequence's mask."""
