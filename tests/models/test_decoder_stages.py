@@ -11,8 +11,10 @@ from tokprune import UnsupportedCallError
 from tokprune.adapters.upstream import cache_of
 from tokprune.testing.tiny_inside import DEPTH, TOKENS, prompts, shaped
 
+from . import embed_oracle
 from . import inside_oracle as oracle
-from .families import qformer
+from . import oracle as query_oracle
+from .families import embedmerge, qformer, qwen
 from .families.family import GENERATE, assert_same
 from .inside import built, generate, logits, pruned
 from .traces import traces
@@ -161,3 +163,40 @@ def test_steps_in_the_encoder_of_an_encoder_decoder():
     with hiding(model, inputs, (1, 2), steps):
         assert_same(found, family.answer(model, inputs), 2e-5)
         assert torch.equal(new, family.generate(model, inputs, "beams"))
+
+
+BOTH = ["llava", "llava-next", "gemma3", "blip2 with opt, query tokens", "blip2 with t5, query tokens"]
+ALL = {family.name: family for family in (*embedmerge.FAMILIES, *qwen.FAMILIES, *qformer.FAMILIES)}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["front first", "inside first"])
+@pytest.mark.parametrize("name", BOTH)
+def test_one_policy_in_front_of_the_language_model_and_one_inside(several, name, order):
+    family = ALL[name]
+    model, inputs = family.build(), family.inputs()
+    before = traces(model)
+    policies = [{"keep": 6, "scorer": "first"}, {"keep": 3, "scorer": "first", "after": 1}]
+    with contextlib.ExitStack() as stack:
+        handles = {
+            index: stack.enter_context(tokprune.apply(model, target=family.target, **policies[index]))
+            for index in order
+        }
+        found = family.answer(model, inputs)
+        new = {mode: family.new(model, inputs, family.generate(model, inputs, mode)) for mode in ("greedy", "beams")}
+        assert [handles[index].report.counts.tolist() for index in (0, 1)] == [[6, 6], [3, 3]]
+        assert handles[1].report.kept.shape == (2, 6)
+    assert traces(model) == before
+    kept = torch.arange(max(family.tokens)) < 6
+    kept = kept.expand(2, -1)
+    if family.target == "query":
+        ids = query_oracle.hand_fed(model, inputs, kept)
+        short = {"input_ids": ids.get("input_ids", inputs["input_ids"][:, 2:])}
+    else:
+        rows = embed_oracle.stays(inputs, embed_oracle.flat_kept(kept, family.tokens))
+        short = {"input_ids": embed_oracle.gather(inputs["input_ids"], rows)}
+    with oracle.hiding(model, short, (torch.arange(6) < 3).expand(2, 6), 1):
+        expected = family.oracle(model, inputs, kept)
+        for mode, tokens in new.items():
+            options = {"max_new_tokens": 5, **GENERATE[mode]}
+            assert torch.equal(family.generated(model, inputs, kept, options), tokens), mode
+    assert_same(found[:, -3:], expected[:, -3:], 2e-5)

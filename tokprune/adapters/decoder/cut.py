@@ -20,7 +20,7 @@ from tokprune.adapters.calls import current_call, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.decoder.choosing import choose_among, observed
 from tokprune.adapters.decoder.family import Reader
-from tokprune.adapters.decoder.fronts import Announced, DelegatingFront, MergedFront
+from tokprune.adapters.decoder.fronts import Announced, DelegatingFront, MergedFront, left_in_front, rows_in_front
 from tokprune.adapters.decoder.layout import Layout
 from tokprune.adapters.decoder.refusals import (
     check_answers,
@@ -140,7 +140,8 @@ class DecoderCut(Attached):
             return  # a forward is looked at when it is announced
         check_generation(options)
         prompt = {**arguments, "input_ids": next(filter(_is_ids, map(arguments.get, ("inputs", "input_ids"))), None)}
-        if self.family.vectors is None and (prompt["input_ids"] is not None or prompt.get("inputs_embeds") is not None):
+        given = prompt["input_ids"] is not None or prompt.get("inputs_embeds") is not None
+        if given and self.family.vectors is None and left_in_front(self) is None:
             places: Any = self.front.placeholders(prompt)
             counts = places.sum(dim=1).tolist()
             check_images(self.family, arguments, counts)
@@ -150,7 +151,8 @@ class DecoderCut(Attached):
         self.capture.verify()
         check_prompt(self.at, call.mask, cache_in(arguments))
         places = call.placeholders
-        if self.guard.generation is None and places is not None and self.family.vectors is None:
+        whole = self.guard.generation is None and self.family.vectors is None and not call.shortened
+        if whole and places is not None:
             counts = Layout(places, places).counts
             if counts.here:  # else they are compared where tokens are chosen
                 check_images(self.family, arguments, counts.read() or ())
@@ -181,9 +183,12 @@ class DecoderCut(Attached):
         embeds = arguments["inputs_embeds"]
         rows, length = embeds.shape[:2]
         copies = rows // call.rows
-        places = call.places(rows, length, embeds.device)
-        real = torch.ones_like(places) if mask is None else mask.to(places.device).bool()
-        layout = Layout(places[::copies], real[::copies], copies)
+        if self.family.vectors is None:
+            places = call.places(rows, length, embeds.device)[::copies]
+        else:
+            places = call.through(rows_in_front(self), self, length, embeds.device)
+        real = torch.ones_like(places) if mask is None else mask[::copies].to(places.device).bool()
+        layout = Layout(places, real, copies)
         run = Prompt(layout=layout, whole=Left(torch.ones_like(layout.placeholders), (), [length] * call.rows))
         if "text" in self.cut.needs:
             run.embeds = embeds.detach()[::copies]

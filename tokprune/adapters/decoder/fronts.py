@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokprune.adapters.attached import attachments_on
 from tokprune.adapters.attention import crosses
 from tokprune.adapters.calls import Observation, current_call, during_call, enter_call
 from tokprune.adapters.decoder.layout import image_sizes
@@ -17,6 +18,7 @@ from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.hooks import Hook, MethodShim
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, refuse_precomputed
+from tokprune.adapters.rows import Rows
 from tokprune.adapters.shape import Relied, takes
 from tokprune.adapters.tap import Seen, Tap, reaches
 from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, READ_BY_DECODER
@@ -38,10 +40,33 @@ class Announced(Observation):
     """Whether the images were encoded before copies were made of the prompts."""
     once: bool = False
     """Whether `images` are those of each prompt once, not of its copies too."""
+    shortened: bool = False
+    """Whether another policy has shortened the prompt in front of the language model."""
     videos: bool = False
     """Videos are being encoded, which some models do as if they were images."""
     shorter: Shorter | None = None
     """What an encoder gave its decoder to read; None for all."""
+
+    def through(self, rows: Rows | None, owner: Any, length: int, device: torch.device) -> Tensor:
+        """Where image tokens are in what the language model reads, bool `[prompt sequence]`.
+
+        Args:
+            rows: what another policy let through of the finished prompt; None for all.
+            owner: the attachment.
+            length: how long the sequence is.
+            device: where it is.
+        """
+        if rows is None:
+            return self.places(self.rows, length, device)
+        whole = self.places(self.rows, rows.before, device)
+        stays = torch.zeros_like(whole).scatter(1, rows.index.to(device), True)
+        if rows.valid is not None:
+            stays = torch.zeros_like(whole).scatter(1, rows.index.to(device), rows.valid.to(device))
+        size = owner.family.tokens_per_image
+        self.images = [
+            int(each.sum()) for row, own in zip(stays, whole, strict=True) for each in row[own].split(size) if len(each)
+        ]
+        return rows.take(whole, False)
 
     def places(self, rows: int, length: int, device: torch.device) -> Tensor:
         """Where the image tokens of the sequence are that the language model reads, bool `[row sequence]`."""
@@ -50,6 +75,18 @@ class Announced(Observation):
             found = (torch.arange(length, device=device) < length - 1).expand(self.rows, length)
         found = torch.nn.functional.pad(found.to(device), (0, length - found.shape[1]))
         return found.repeat_interleave(rows // len(found), dim=0)
+
+
+def left_in_front(owner: Any) -> list[int] | None:
+    """How many tokens each image has left after another policy pruned in front of the language model, or None."""
+    found = (each.tokens_left() for each in attachments_on(owner.model) if hasattr(each, "tokens_left"))
+    return next((each for each in found if each is not None), None)
+
+
+def rows_in_front(owner: Any) -> Rows | None:
+    """What another policy let through of a finished prompt, or None."""
+    found = (each.rows_left() for each in attachments_on(owner.model) if hasattr(each, "rows_left"))
+    return next((each for each in found if each is not None), None)
 
 
 class MergedFront:
@@ -110,7 +147,10 @@ class MergedFront:
             asked = self.owner.guard.generation or {}
             given = (asked.get(name) for name in ("inputs", "input_ids", "inputs_embeds"))
             call.rows = next((len(each) for each in given if isinstance(each, Tensor)), len(call.placeholders))
-            if encoded_before(arguments) == ENCODED:
+            shorter = left_in_front(self.owner)
+            if shorter is not None:
+                call.images, call.once, call.shortened = shorter, True, True
+            elif encoded_before(arguments) == ENCODED:
                 call.images, call.encoded = self._sizes(arguments[ENCODED]["image"]), True
             self.check(arguments, call)
         enter_call(self, call)
@@ -120,7 +160,7 @@ class MergedFront:
 
     def _around_features(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         features, call = original(*args, **kwargs), current_call(self)
-        if call is not None and not call.videos:
+        if call is not None and not call.videos and not call.shortened:
             call.images = self._sizes(features)
         return features
 

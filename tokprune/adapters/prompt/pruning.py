@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.attached import Attached
+from tokprune.adapters.calls import current_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.continued import Continuations
 from tokprune.adapters.modules import module_at
@@ -17,6 +18,7 @@ from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.refusals import refuse_call, refuse_cut
 from tokprune.adapters.prompt.shorten import Shortener
 from tokprune.adapters.prompt.signal import ImageSignals
+from tokprune.adapters.rows import Rows
 from tokprune.adapters.sources import chosen_sources
 from tokprune.adapters.upstream import cache_in
 from tokprune.interfaces import Cut, Observed
@@ -53,6 +55,19 @@ class PromptPruning(Attached):
     def shortened(self) -> slice:
         """All layers of the cache hold the shorter sequence: an encoder-decoder's those of its cross-attention."""
         return slice(None)
+
+    def tokens_left(self) -> list[int] | None:
+        """How many tokens each image has left in the call under way, of each prompt once; None if all it came with.
+
+        A pruning point inside the language model goes by it, as by `rows_left`.
+        """
+        call: PromptCall | None = current_call(self)
+        return None if call is None or call.kept is None else call.kept.counts
+
+    def rows_left(self) -> Rows | None:
+        """Which positions are left of a finished prompt that came to the language model in the call under way."""
+        call: PromptCall | None = current_call(self)
+        return None if call is None or self.family.vectors is None else call.rows
 
     def _check(self, arguments: dict[str, Any], generating: bool) -> None:
         """Raise unless a call with images can be pruned rightly."""
