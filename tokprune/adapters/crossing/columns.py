@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.sizes import Sizes
 from tokprune.errors import UnsupportedCallError
 
 
@@ -21,11 +22,13 @@ class Columns:
         states: their vectors `[row kept dim]`, what keys and values are made of.
         hidden: dropped tokens that stay in their places and are hidden instead, bool `[row token]`; None where dropped
             tokens are gone.
+        sizes: how many tokens each that stays stands for; None if each does for itself, or attention is plain.
     """
 
     rows: Rows
     states: Tensor
     hidden: Tensor | None = None
+    sizes: Sizes | None = None
 
     @property
     def batch(self) -> int:
@@ -35,7 +38,8 @@ class Columns:
     def picked(self, pick: Callable[[Tensor], Tensor]) -> Columns:
         """The same of other rows, which `pick` takes from each tensor `[row ...]`."""
         hidden = None if self.hidden is None else pick(self.hidden)
-        return Columns(self.rows.picked(pick), pick(self.states), hidden)
+        sizes = None if self.sizes is None else self.sizes.picked(pick)
+        return Columns(self.rows.picked(pick), pick(self.states), hidden, sizes)
 
     @property
     def whole(self) -> bool:

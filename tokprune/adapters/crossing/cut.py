@@ -33,6 +33,8 @@ from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.refusals import refuse_cache
 from tokprune.adapters.rows import Rows
 from tokprune.adapters.shape import Relied, checkpoints, generates, takes
+from tokprune.adapters.sizes import Sizes
+from tokprune.adapters.tap import MaskTap, Seen, Tap, reaches
 from tokprune.adapters.upstream import CACHE_NAMES, cache_in, cache_of
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
@@ -108,6 +110,18 @@ class CrossCut(Attached):
         self.capture.install(undo)
         for index, module in enumerate(self.modules):
             undo.append(module.register_forward_pre_hook(Hook(self._on_crossing, index), with_kwargs=True))
+            crossing = self.behind[index]  # its tap comes after the hook that shortens what it reads
+            tapped: Any = Tap(module, weigh=self._weigh)
+            if not reaches(module):
+                tapped = MaskTap(module, crossing.mask, weigh=self._weigh, keys=crossing.states)
+            undo.append(tapped)
+            tapped.install()
+
+    def _weigh(self, seen: Seen) -> Tensor | None:
+        """What is added to the logits of each token that stays."""
+        call = current_call(self)
+        sizes = None if call is None or call.columns is None else call.columns.sizes
+        return None if sizes is None else sizes.logs(seen)
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = current_call(self)
@@ -208,6 +222,9 @@ class CrossCut(Attached):
                 tokens, sizes = reduce_tokens(self.cut.reduction, hidden[:, protected:], choice, signal)
                 full = torch.cat([hidden[:, :protected], tokens], dim=1).reshape(whole.shape)
                 call.columns = Columns(kept_rows, kept_rows.take(full, 0.0))
+                if sizes is not None and self.cut.attention == "proportional":
+                    each = torch.nn.functional.pad(sizes.to(full.device).float(), (protected, 0), value=1.0)
+                    call.columns = replace(call.columns, sizes=Sizes(each.view(stays.shape)).taken(kept_rows))
         copies = self._copies(rows)
         self.done(
             Observed(kept, stays.shape[1], call.columns.rows.length, sizes, (choice,), copies=copies, images=images)

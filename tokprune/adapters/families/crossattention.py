@@ -13,7 +13,7 @@ from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.output.crossed import CrossedPruning
 from tokprune.adapters.shape import known_shape
-from tokprune.after import layers_before
+from tokprune.after import After, layers_before
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -47,6 +47,14 @@ class CrossAttentionAdapter:
         """The one target and its signals."""
         with known_shape(model, f"adapter {self.name!r}"):
             return {self.target: self.family(model).signals}
+
+    def weighs(
+        self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
+    ) -> bool | str:
+        """Whether attention can be proportional where tokens leave, or why not."""
+        if inside is None and (after is not None or self.family(model).masked):
+            return True
+        return "it is not built for this pruning point yet"
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut at the encoder's output, or where `after` says: behind so many cross-attention layers of the decoder."""
