@@ -1,7 +1,6 @@
 """Two threads, or two models, never mix."""
 
 import copy
-import threading
 
 import torch
 
@@ -9,27 +8,8 @@ import tokprune
 from tokprune.testing.tiny_blip2 import prompts
 
 from .calls import generate, logits
+from .threads import run_together
 from .traces import traces
-
-
-def run_together(jobs):
-    """Run the jobs at the same moment, each in a thread of its own; whatever they raise is raised here."""
-    start, failures = threading.Barrier(len(jobs)), []
-
-    def run(job):
-        try:
-            start.wait(timeout=60)
-            job()
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def greedily(model, inputs):

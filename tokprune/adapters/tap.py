@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.hooks import Holder, Hook, attachment_of
-from tokprune.adapters.upstream import ATTENTION_FUNCTIONS, PACKED, attention_functions, name_attention
+from tokprune.adapters.upstream import (
+    ATTENDS_ITSELF,
+    ATTENTION_FUNCTIONS,
+    PACKED,
+    attention_functions,
+    name_attention,
+)
 from tokprune.errors import UnsupportedCallError
 
 _BY_MASK = ("eager", "sdpa", None)
@@ -102,6 +108,8 @@ class Tap:
         first: tuple[Any, ...] = (),
     ) -> None:
         self.module, self.observe, self.weigh, self.first = module, observe, weigh, first
+        self.weighed = False
+        """Whether it weighed any key in the last call."""
 
     @property
     def attachment(self) -> Any:
@@ -191,7 +199,9 @@ def reaches(module: nn.Module) -> bool:
     config = module.__dict__.get("config")
     named = hasattr(config, "_attn_implementation")
     kind: Any = type(module)
-    return named and ATTENTION_FUNCTIONS in _code(kind).co_names
+    return (
+        named and ATTENTION_FUNCTIONS in _forward(kind).__code__.co_names and not getattr(module, ATTENDS_ITSELF, False)
+    )
 
 
 class View(Holder):
@@ -210,7 +220,7 @@ class View(Holder):
         chosen = self.real._attn_implementation
         if chosen not in _NAMED:  # the user chose another one meanwhile
             _name(chosen)
-        return name_attention(chosen)
+        return _NAMED[chosen]
 
     def __getattr__(self, name: str) -> Any:
         if name in ("real", "taps") or name.startswith("__"):  # a copy that is being made
@@ -241,7 +251,7 @@ def _tapped(
     """Stands in for the implementation that the user chose, and calls it."""
     config = module.__dict__["config"]
     chosen = config.real._attn_implementation
-    implementation = attention_functions().get_interface(chosen, _eager(module.__class__))
+    implementation = _functions(module.__class__).get_interface(chosen, _eager(module.__class__))
     bias = _listen(module, query, key, value, attention_mask, kwargs)
     if chosen not in _BY_MASK:
         module = _Untapped(module, config.real)
@@ -267,6 +277,9 @@ def _listen(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, k
     """Let every tap observe; the sum of what they weigh `[row key]`, or None."""
     view = module.__dict__["config"]
     taps = [tap for tap in view.taps if tap.admits]
+    if torch._C._current_graph_task_id() != -1:  # in backward, where gradient checkpointing computes it again
+        _refuse_weighed(taps)
+        taps = []
     if not taps:
         return None
     chosen = view.real._attn_implementation
@@ -287,9 +300,20 @@ def _listen(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, k
     for tap in taps:
         if tap.observe is not None:
             tap.observe(*tap.first, seen)
-    found = [tap.weigh(*tap.first, seen) for tap in taps if tap.weigh is not None]
-    weighed = [bias for bias in found if bias is not None]
+    weighed = []
+    for tap in taps:
+        bias = None if tap.weigh is None else tap.weigh(*tap.first, seen)
+        tap.weighed = bias is not None
+        weighed += [] if bias is None else [bias]
     return sum(weighed[1:], weighed[0]) if weighed else None
+
+
+def _refuse_weighed(taps: list[Tap]) -> None:
+    if any(tap.weighed for tap in taps):
+        raise UnsupportedCallError(
+            "gradient checkpointing computes attention again in backward, where the sizes of merged tokens are no "
+            "longer known; call model.gradient_checkpointing_disable(), or use attention='plain'"
+        )
 
 
 def biased_mask(query: Tensor, key: Tensor, mask: Tensor | None, bias: Tensor, *, causal: bool) -> Tensor:
@@ -363,25 +387,46 @@ def _causal(module: Any, chosen: str | None, query: Tensor, mask: Any, kwargs: d
 
 
 @cache
-def _code(kind: Any) -> Any:
-    return inspect.unwrap(kind.forward).__code__
+def _forward(kind: Any) -> Any:
+    return inspect.unwrap(kind.forward)
+
+
+def _functions(kind: Any) -> Any:
+    """Where `kind` looks up attention functions: a model's file may have a place of its own, with others in it."""
+    return _forward(kind).__globals__[ATTENTION_FUNCTIONS]
 
 
 @cache
 def _eager(kind: Any) -> Any:
     """The eager implementation that the model's own file brings for `kind`."""
-    forward = inspect.unwrap(kind.forward)
+    forward = _forward(kind)
     names = (name for name in forward.__code__.co_names if name.endswith("eager_attention_forward"))
     return next((forward.__globals__[name] for name in names if name in forward.__globals__), None)
 
 
-_NAMED: set[str | None] = set()
+class _Name(str):
+    """The name under which the tap stands in for the implementation `chosen`; a module that compares it finds that."""
+
+    chosen: str | None
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) or self.chosen == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+_NAMED: dict[str | None, _Name] = {}
 
 
 def _name(chosen: str | None) -> None:
     """Let the tap stand in for the implementation `chosen`."""
-    attention_functions().register(name_attention(chosen), _tapped)
-    _NAMED.add(chosen)
+    name = name_attention(chosen)
+    attention_functions().register(name, _tapped)
+    _NAMED[chosen] = _Name(name)
+    _NAMED[chosen].chosen = chosen
 
 
 @cache

@@ -316,3 +316,7 @@ def cached_keys(cache: Any, layer: int) -> int:
     """How many keys a layer of a cache remembers: of a layer with a window, its last ones."""
     keys = getattr(cache.layers[layer], "keys", None) if layer < len(cache.layers) else None
     return 0 if keys is None or not keys.numel() else int(keys.shape[-2])
+
+
+ATTENDS_ITSELF = "reorder_and_upcast_attn"
+"""Attribute of an attention module that computes attention by itself, although it could look up a function for it."""
