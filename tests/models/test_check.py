@@ -34,7 +34,7 @@ def test_a_good_model_passes_and_gets_its_report(model, inputs, whole, reduction
 
 def shapes(found):
     """Traces with numbers of hooks instead of their identities."""
-    return {name: (a, {kind: len(hooks) for kind, hooks in h.items()}) for name, (a, h, _) in found.items()}
+    return {name: (a, {kind: len(hooks) for kind, hooks in h.items()}) for name, (a, h, *_) in found.items()}
 
 
 def test_labels_may_be_part_of_the_inputs(model, inputs):

@@ -42,7 +42,7 @@ def test_a_deep_copy_prunes_on_its_own(fresh, inputs, treatment):
 
 def shapes(found):
     """Traces without the identities of parameters, which a copy has of its own."""
-    return {name: (attributes, hooks) for name, (attributes, hooks, _) in found.items()}
+    return {name: (attributes, hooks, config) for name, (attributes, hooks, _, config) in found.items()}
 
 
 def test_removing_the_original_leaves_the_copy_pruned(fresh, inputs):
