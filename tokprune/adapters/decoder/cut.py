@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,8 @@ class DecoderCut(Attached):
     Several may sit on one language model, each with pruning points of its own. Each layer is seen to by the one with
     the latest pruning point in front of it.
     """
+
+    stages: ClassVar[bool] = True
 
     def __init__(
         self, model: nn.Module, family: PromptFamily, cut: Cut, done: Callable[[Observed], Any], owner: object

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class PromptPruning(Attached):
     The model is handed fewer placeholders and fewer image tokens, so that transformers itself does positions, masks,
     caches, beams and samples on the shorter prompt.
     """
+
+    stages: ClassVar[bool] = True
 
     def __init__(
         self, model: nn.Module, family: PromptFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
