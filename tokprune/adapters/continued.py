@@ -13,6 +13,7 @@ from tokprune.adapters.callbacks import WholePrompt, refuse_custom, shown
 from tokprune.adapters.generations import Generations, filled
 from tokprune.adapters.outercall import put_prompt_back
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.sizes import Sizes
 from tokprune.adapters.upstream import CACHE_IN_WORDS, NEGATIVE_PROMPT, cache_in, cache_of, rows_in, shift_length_limits
 from tokprune.errors import UnsupportedCallError
 
@@ -25,11 +26,13 @@ class Shortened:
         rows: which positions of it stayed.
         input_ids: the prompt as it came `[row sequence]`.
         gapped: whether tokens kept positions that the model would not count.
+        sizes: how many tokens each of its columns stands for, where that counts in attention; else None.
     """
 
     rows: Rows
     input_ids: Tensor
     gapped: bool
+    sizes: Sizes | None = None
 
     @property
     def batch(self) -> int:
@@ -38,7 +41,8 @@ class Shortened:
 
     def picked(self, pick: Callable[[Tensor], Tensor]) -> Shortened:
         """The same of other rows, which `pick` takes from each tensor `[row ...]`."""
-        return Shortened(self.rows.picked(pick), pick(self.input_ids), self.gapped)
+        sizes = None if self.sizes is None else self.sizes.picked(pick)
+        return Shortened(self.rows.picked(pick), pick(self.input_ids), self.gapped, sizes)
 
     def with_new(self, length: int) -> Rows:
         """Which positions stay of the prompt and what came after it, `length` tokens in all."""
@@ -74,9 +78,16 @@ class Continuations:
             self._known.forget(cache)
             return
         ids = call.placeholders.long() if call.input_ids is None else call.input_ids
-        prompt = Shortened(call.rows, ids, call.gapped)
+        prompt = Shortened(call.rows, ids, call.gapped, call.sizes)
         copies = (rows_in(cache) or prompt.batch) // prompt.batch  # beams and samples
         self._known.remember(cache, prompt.picked(lambda rows: rows.repeat_interleave(copies, dim=0)))
+
+    def sizes_in(self, cache: Any) -> Sizes | None:
+        """How many tokens each column of the prompt in `cache` stands for; None if each stands for itself."""
+        if not filled(cache) or not self._known.knows(cache):
+            return None
+        prompt: Shortened = self._known.recall(cache)
+        return prompt.sizes
 
     def prompt_of(self, arguments: Mapping[str, Any]) -> Shortened | None:
         """The shortened prompt that a call goes on with; None if it goes on with none.

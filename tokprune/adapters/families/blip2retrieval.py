@@ -38,6 +38,10 @@ class Blip2Retrieval(QFormerAdapter):
     models: ClassVar[tuple[str, ...]] = ("Blip2ForImageTextRetrieval", "Blip2VisionModelWithProjection")
     signals: ClassVar[tuple[str, ...]] = tuple(name for name in QUERY_SIGNALS if name != "text")
 
+    def weighs_query(self, model: nn.Module) -> bool | str:
+        """Why attention to query tokens cannot be proportional."""
+        return "its heads read query tokens one by one, without attention"
+
     def attach_query(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens in front of the heads that compare them with texts."""
         config: Any = model.config

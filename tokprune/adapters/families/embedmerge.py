@@ -13,6 +13,7 @@ from tokprune.adapters.decoder.family import Reader
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.placeholders import PlaceholderPruning
+from tokprune.adapters.prompt.weighing import weighs
 from tokprune.adapters.shape import known_shape
 from tokprune.after import After
 from tokprune.errors import AdapterError
@@ -68,7 +69,8 @@ class EmbedMergeAdapter:
         self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
     ) -> bool | str:
         """Whether attention can be proportional where tokens leave, or why not."""
-        return after is not None or "it is not built for this pruning point yet"
+        with known_shape(model, f"adapter {self.name!r}"):
+            return weighs(model, self.family(model))
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens in front of the language model, or inside if `after` or the text's votes are wanted."""

@@ -16,6 +16,7 @@ from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.prompt.delegated import DelegatedPruning
 from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.prompt.weighing import weighs
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.after import After
@@ -74,7 +75,13 @@ class QFormerAdapter:
         self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
     ) -> bool | str:
         """Whether attention can be proportional where tokens leave, or why not."""
-        return (target == "query" and after is not None) or "it is not built for this pruning point yet"
+        if target == "image":
+            return "it is not built for this pruning point yet"
+        return self.weighs_query(model)
+
+    def weighs_query(self, model: nn.Module) -> bool | str:
+        """The same for query tokens."""
+        return weighs(model, query_family(model, self.name, self.asks))
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where their reader takes over, the image tokens between the encoder's layers."""

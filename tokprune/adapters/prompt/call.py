@@ -13,6 +13,7 @@ from tokprune.adapters.calls import Observation
 from tokprune.adapters.hostcopy import HostCopy
 from tokprune.adapters.prompt.features import Features
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.sizes import Sizes
 
 
 @dataclass(kw_only=True)
@@ -49,6 +50,8 @@ class PromptCall(Observation):
     """Videos are being encoded, which some models do as if they were images."""
     gapped: bool = False
     """Position ids with gaps are in use."""
+    sizes: Sizes | None = None
+    """How many tokens each column of the shorter prompt stands for, where that counts in attention."""
     bias_positions: Tensor | None = None
     """Positions `[row kept]` for a relative position bias, while they differ from 0, 1, 2, ..."""
     noted: bool = False

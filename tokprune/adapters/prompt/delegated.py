@@ -25,8 +25,9 @@ from tokprune.adapters.prompt.call import PromptCall
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.images import Placed
 from tokprune.adapters.prompt.pruning import PromptPruning, unpacked
+from tokprune.adapters.prompt.weighing import sizes_of
 from tokprune.adapters.shape import Relied, generates, has, takes
-from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, cache_in, shift_length_limits, since
+from tokprune.adapters.upstream import CACHE_NAMES, ENCODED, ENCODER_OUTPUTS, cache_in, shift_length_limits, since
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 
@@ -59,6 +60,7 @@ class DelegatedPruning(PromptPruning):
             *([takes(self.language_model, "generate"), *generates(self.language_model)] if own else []),
             *([] if self.biased is None else [takes(self.biased, "compute_bias", "query_length", "key_length")]),
             *([] if self.biased is None else [has(self.biased, *BIAS)]),
+            *([] if self.weighing is None else self.weighing.relies()),
         ]
 
     def _install(self, undo: list[Any]) -> None:
@@ -67,6 +69,8 @@ class DelegatedPruning(PromptPruning):
         undo.append(language_model.register_forward_pre_hook(Hook(self._on_forward), with_kwargs=True))
         if not self.encoder_decoder:
             undo.append(language_model.register_forward_hook(Hook(self._on_output)))
+        if self.weighing is not None:
+            self.weighing.install(undo)
         self.capture.install(undo)
         if self.biased is not None:
             self._shim(self.biased, "compute_bias", RelativeBias(self, self.biased))
@@ -160,12 +164,17 @@ class DelegatedPruning(PromptPruning):
                 kwargs = self._shorten(call, kwargs, generating=True)
             else:  # the cache holds what was chosen when the prompt was first read
                 call.rows, call.done, call.noted = prompt.with_new(kwargs["inputs_embeds"].shape[1]), True, True
+                call.sizes = prompt.sizes
                 kwargs = whole_prompt_shortened(prompt, kwargs)
             if call.rows is not None and not self.encoder_decoder:
                 dropped = call.rows.before - call.rows.length
                 kwargs = shift_length_limits(kwargs, getattr(self.language_model, "generation_config", None), dropped)
                 refuse_custom(kwargs)
             args, kwargs = shown(original, args, kwargs, self._whole(call))
+        if call is None and self.encoder_decoder and self.weighing is not None:
+            given = kwargs.get(ENCODER_OUTPUTS)
+            with during_call(self, PromptCall(done=True, sizes=None if given is None else sizes_of(given[0]))):
+                return original(*args, **kwargs)
         return original(*args, **kwargs)
 
     def _find_prompt(self, call: PromptCall, kwargs: dict[str, Any]) -> None:

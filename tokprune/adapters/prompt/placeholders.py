@@ -59,12 +59,15 @@ class PlaceholderPruning(PromptPruning):
             takes(self.base, "get_image_features", self.family.arguments[0]),
             *([takes(self.base, "get_rope_index", *_POSITIONED)] if self.family.rotary else []),
             *generates(self.model),
+            *([] if self.weighing is None else self.weighing.relies()),
         ]
 
     def _install(self, undo: list[Any]) -> None:
         Entrance(self, self.model, self._begin, self._end).install(undo)
         Entrance(self, self.base, self._on_base, opens=False).install(undo)
         self.capture.install(undo)
+        if self.weighing is not None:
+            self.weighing.install(undo)
         self._shim(self.model, "generate", self._around_generate)
         self._put(merging(self, self.model))
         self._shim(self.base, "get_image_features", self._around_features)

@@ -18,7 +18,9 @@ from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.refusals import refuse_call, refuse_cut
 from tokprune.adapters.prompt.shorten import Shortener
 from tokprune.adapters.prompt.signal import ImageSignals
+from tokprune.adapters.prompt.weighing import PromptWeighing
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.sizes import Sizes
 from tokprune.adapters.sources import chosen_sources
 from tokprune.adapters.upstream import cache_in
 from tokprune.interfaces import Cut, Observed
@@ -48,6 +50,8 @@ class PromptPruning(Attached):
         signals = ImageSignals(model, self.base, family, cut, self.capture)
         self.shortener = Shortener(family, cut, signals, config)
         self.continued = Continuations()
+        proportional = cut.attention == "proportional"
+        self.weighing = PromptWeighing(self, model, family, self._sizes) if proportional else None
 
     def _config(self) -> Any:
         """The configuration of the language model."""
@@ -75,6 +79,13 @@ class PromptPruning(Attached):
         """Raise unless a call with images can be pruned rightly."""
         self.capture.verify()
         refuse_call(self.family, self.cut, arguments, self.model, generating)
+        if self.weighing is not None:
+            self.weighing.refuse_checkpointing()
+
+    def _sizes(self, cache: Any) -> Sizes | None:
+        """How many tokens each column stands for of the prompt that is read, or that `cache` holds."""
+        call: PromptCall | None = current_call(self)
+        return self.continued.sizes_in(cache) if call is None else call.sizes
 
     def _end(self, call: PromptCall, output: Any) -> Any:
         return None if call.asked is None else call.asked.answered(self.model, output, call.shown)

@@ -18,6 +18,7 @@ from tokprune.adapters.prompt.rotary import close_text_gaps, take_channels
 from tokprune.adapters.prompt.signal import ImageSignals
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.sizes import Sizes
 from tokprune.adapters.upstream import NEGATIVE_PROMPT
 from tokprune.errors import UnsupportedCallError
 from tokprune.functional import kept_index
@@ -115,7 +116,8 @@ class Shortener:
                 counts: list[int] = choice.kept.sum(dim=1).tolist()
             else:
                 counts = [keep_count(self.cut.keep, count)] * len(which)
-            if min(counts) < count and self.cut.reduction.reads_tokens:
+            reduced = self.cut.reduction.reads_tokens or choice.assignment is not None
+            if min(counts) < count and reduced:
                 tokens, sizes = reduce_tokens(self.cut.reduction, images.read(which), choice, signal)
                 found.append(Chosen(which, choice, counts, tokens, sizes))
             else:
@@ -145,6 +147,8 @@ class Shortener:
             return {**changed, "attention_mask": mask * stays.to(mask.dtype)}, places.shape[1]
         call.rows = call.shown = rows = self._rows(call, stays, tokens, numbers)
         self._move_bias(call, stays, rows)
+        if self.cut.attention == "proportional" and any(each.sizes is not None for each in chosen):
+            call.sizes = Sizes.among(places, flat(_sizes(chosen), places.device)).taken(rows)
         if call.generating or call.gapped or rows.valid is not None:
             changed["attention_mask"] = mask
         pad = self.config.pad_token_id if isinstance(self.config.pad_token_id, int) else 0
@@ -200,3 +204,12 @@ class Shortener:
         if self.encoder_decoder and self.moves:
             own = torch.arange(stays.shape[1], device=stays.device).expand(stays.shape)
             call.bias_positions = compact(own, stays) if rows is None else rows.take(own, 0)
+
+
+def _sizes(chosen: Sequence[Chosen]) -> list[Tensor]:
+    """How many tokens each token of each image stands for `[token]`; 1 for those that are dropped, or not merged."""
+    found = []
+    for each in chosen:
+        kept = each.choice.kept
+        found.append(torch.ones_like(kept, dtype=torch.float32) if each.sizes is None else each.sizes.where(kept, 1.0))
+    return by_image(chosen, found)

@@ -1,0 +1,57 @@
+"""Proportional attention after prompt pruning: in every family the model that is handed the kept tokens, with log(size)
+added to its masks by hand, answers and generates the same.
+"""
+
+import pytest
+import torch
+
+import tokprune
+
+from .families import embedmerge, qformer, qwen
+from .families.family import GENERATE, assert_same
+from .proportional import column_sizes, plain, told, weighed_by_hand
+from .test_families import lent
+
+FAMILIES = [
+    *(each for each in qformer.FAMILIES if each.target == "query" and each.adapter != "blip2-retrieval"),
+    *embedmerge.FAMILIES,
+    *qwen.FAMILIES,
+]
+FIRST = [FAMILIES[0], *embedmerge.FAMILIES[:1]]
+GENERATING = [each for each in FAMILIES if each.generated is not None]
+
+
+@pytest.mark.parametrize("counts", [(3, 3), (2, 4)], ids=["equally many", "ragged"])
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_a_merged_token_counts_as_many_times_as_it_stands_for_tokens(family, counts):
+    model, inputs = lent(family), family.inputs()
+    kept, policy = told(family, counts)
+    by_hand = plain(model)
+    with weighed_by_hand(by_hand, column_sizes(family, inputs, kept)):
+        expected = family.oracle(by_hand, inputs, kept)
+    with tokprune.apply(model, **policy):
+        found = family.answer(model, inputs)
+    assert_same(found, expected, 5e-4)
+    unweighed = family.oracle(by_hand, inputs, kept)
+    assert (unweighed - expected).nan_to_num().abs().max() > 1e-2  # or all this proves nothing
+
+
+@pytest.mark.parametrize(
+    ("family", "mode"),
+    [
+        pytest.param(family, mode, marks=[] if mode == "greedy" or family in FIRST else [pytest.mark.slow])
+        for family in GENERATING
+        for mode in GENERATE
+    ],
+    ids=str,
+)
+def test_it_counts_in_every_step_of_a_generation(family, mode):
+    model, inputs = lent(family), family.inputs()
+    kept, policy = told(family)
+    options = {"max_new_tokens": 5, **GENERATE[mode]}
+    by_hand = plain(model)
+    with weighed_by_hand(by_hand, column_sizes(family, inputs, kept)):
+        expected = family.generated(by_hand, inputs, kept, options)
+    with tokprune.apply(model, **policy):
+        found = family.generate(model, inputs, mode)
+    assert torch.equal(family.new(model, inputs, found), expected)
