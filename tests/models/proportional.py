@@ -1,4 +1,4 @@
-"""Proportional attention worked out without tokprune: log(size) added to masks, in a model that is handed what stays."""
+"""Proportional attention worked out without tokprune: log(size) added to masks of a model that is handed what stays."""
 
 import contextlib
 import copy
