@@ -10,10 +10,10 @@ from torch import nn
 
 from tokprune.after import After
 from tokprune.defaults import with_defaults
-from tokprune.errors import AlreadyAppliedError, InvalidValueError
-from tokprune.fit import adapter_for, check_fits, choose_target, required_signals
+from tokprune.errors import AdapterError, AlreadyAppliedError, InvalidValueError
+from tokprune.fit import adapter_for, adapter_name, check_fits, choose_target, required_signals
 from tokprune.handle import Handle, handles_of
-from tokprune.handles import Handles
+from tokprune.handles import Handles, by_target
 from tokprune.interfaces import Adapter, Aggregator, AttentionKind, Inside, Positions, Reduction, Scorer, Selector
 from tokprune.keep import Keep
 from tokprune.policy import DEFAULT_POSITIONS, Policy
@@ -67,7 +67,8 @@ def apply(
     Args:
         model: a loaded model that an adapter knows, such as transformers' BLIP-2; also inside `torch.compile`,
             `DistributedDataParallel` or a PEFT model, whose calls then are pruned.
-        policy: a `Policy`; or several for different targets; or give the parts of one, one by one:
+        policy: a `Policy`; or several, for different targets or, where the adapter can do that, for one target at
+            different places (in stages); or give the parts of one, one by one:
         scorer: signal -> votes: a name, a name with options ("catp-vote:layers=first"), or an object; None takes the
             adapter's default for the target.
         keep: keep ratio (float in (0, 1]) or keep count (int >= 1).
@@ -91,7 +92,8 @@ def apply(
     Raises:
         InvalidValueError: a value that cannot be used (a `ValueError`).
         AdapterError: no adapter fits, or it does not offer what the scorer needs; fitting scorers are named.
-        AlreadyAppliedError: the model already carries a policy for this target.
+        AlreadyAppliedError: the model already carries a policy for this target, at this place or where there can be one
+            only.
 
     Example:
         >>> import tokprune
@@ -126,10 +128,12 @@ def apply(
     model = unwrap(model)
     fitting = adapter_for(model, adapter)
     plans = [_plan(model, fitting, each) for each in policies]
-    _check_targets(model, plans)
+    _check_places(model, plans)
     others = handles_of(model)
     try:
-        handles = [Handle(model, plan.policy, fitting, plan.target, plan.cut) for plan in plans]
+        made = {id(p): Handle(model, p.policy, fitting, p.target, p.cut) for p in sorted(plans, key=lambda p: p.place)}
+        handles = [made[id(plan)] for plan in plans]
+        _check_stages(model, handles)
         return Handles(handles) if several else handles[0]
     except BaseException:
         for handle in reversed(handles_of(model)):
@@ -145,6 +149,18 @@ class _Plan:
     policy: Policy
     target: str
     cut: dict[str, Any]
+
+    @property
+    def where(self) -> tuple[str, Inside | None, After | None]:
+        """Which tokens it prunes, and where."""
+        return self.target, self.policy.inside, self.policy.after
+
+    @property
+    def place(self) -> tuple[bool, float]:
+        """Comes in front of another place if it is smaller: first the encoder, then in front of the reader."""
+        after = self.policy.after
+        first = after[0] if isinstance(after, tuple) else 1 if after == "every" else after or 0
+        return self.policy.inside is None, float(first)
 
 
 def _policies(policy: Policy | Sequence[Policy] | None, parts: dict[str, Any]) -> list[Policy]:
@@ -183,19 +199,47 @@ def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
     return _Plan(policy, target, cut)
 
 
-def _check_targets(model: nn.Module, plans: Sequence[_Plan]) -> None:
-    targets = [plan.target for plan in plans]
-    twice = [target for target in targets if targets.count(target) > 1]
-    if twice:
+def _check_places(model: nn.Module, plans: Sequence[_Plan]) -> None:
+    """Raise if two policies prune the same tokens at the same place."""
+    places = [plan.where for plan in plans]
+    twice = next((plan for plan in plans if places.count(plan.where) > 1), None)
+    if twice is not None:
         raise InvalidValueError(
-            f"policy: {targets.count(twice[0])} of the policies cut target {twice[0]!r}; each target takes one"
+            f"policy: {places.count(twice.where)} of the policies prune target {twice.target!r} at the same place "
+            f"(after={twice.policy.after!r}); each place takes one"
         )
     for handle in handles_of(model):
-        if handle.target in targets:
-            raise AlreadyAppliedError(
-                f"{type(model).__name__} already carries {handle!r}; call handle.remove() on it first "
-                "(tokprune.handles_of(model) finds it)"
+        if (handle.target, handle.policy.inside, handle.policy.after) in places:
+            raise _already(model, handle)
+
+
+def _check_stages(model: nn.Module, new: Sequence[Handle]) -> None:
+    """Raise if several policies prune one target where that cannot be, or at one place written in two ways."""
+    every = by_target(handles_of(model))
+    for handle in new:
+        for other in every[handle.target]:
+            same = handle.policy.inside == other.policy.inside and handle.places & other.places
+            if other is handle or (handle.stages and other.stages and not same):
+                continue
+            if other not in new:
+                raise _already(model, other)
+            if same:
+                raise InvalidValueError(
+                    f"policy: after={handle.policy.after!r} and after={other.policy.after!r} prune target "
+                    f"{handle.target!r} at the same place; each place takes one"
+                )
+            raise AdapterError(
+                f"adapter {adapter_name(handle.adapter)!r} target {handle.target!r} is pruned at one place of a "
+                f"{type(model).__name__} only, got two policies: after={handle.policy.after!r} and "
+                f"after={other.policy.after!r}; take one of them, with several layers as `after` if it offers that"
             )
+
+
+def _already(model: nn.Module, handle: Handle) -> AlreadyAppliedError:
+    return AlreadyAppliedError(
+        f"{type(model).__name__} already carries {handle!r}; call handle.remove() on it first "
+        "(tokprune.handles_of(model) finds it)"
+    )
 
 
 _DEFAULTS = {k: v for k, v in (apply.__kwdefaults__ or {}).items() if k != "adapter"}

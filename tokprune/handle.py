@@ -39,7 +39,7 @@ class Handle:
     def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter, target: str, cut: dict[str, Any]) -> None:
         self.model, self.policy, self.adapter, self.target = model, policy, adapter, target
         self.report: Report | None = None
-        self._order = next(_COUNTER)
+        self.order = next(_COUNTER)
         self._cut = Cut(choose=self._choose, **cut)
         self._attachment: Attachment | None = None
         self._attach()
@@ -57,6 +57,16 @@ class Handle:
     def active(self) -> bool:
         """Whether the policy still sits on the model."""
         return self._attachment is not None and getattr(self._attachment, "sits", True)
+
+    @property
+    def stages(self) -> bool:
+        """Whether other policies may prune the same target at other places."""
+        return bool(getattr(self._attachment, "stages", False))
+
+    @property
+    def places(self) -> set[int]:
+        """After how many layers of its reader it prunes, where the adapter says so; 0 is in front of it."""
+        return set(getattr(self._attachment, "places", ()))
 
     def remove(self) -> None:
         """Make the model exactly what it was. Calling it again does nothing, or finishes what was interrupted.
@@ -150,4 +160,4 @@ class Handle:
 def handles_of(model: nn.Module) -> list[Handle]:
     """The handles that sit on `model`, in the order they came; a deep copy of a pruned model has its own."""
     owners = {attachment.owner for attachment in attachments_on(model) if attachment.sits}
-    return sorted((owner for owner in owners if isinstance(owner, Handle)), key=lambda handle: handle._order)
+    return sorted((owner for owner in owners if isinstance(owner, Handle)), key=lambda handle: handle.order)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Report:
             `[image token]`, -1 for a token that was dropped; None where the selector made no groups.
         backend: which implementation counted the votes: "reference" (torch) or "triton"; "reference, triton" if
             some votes were counted by one and some by the other.
+        stages: where several policies prune one target at different places, the report of each, about the tokens that
+            it met; the other attributes are then about the tokens that the first one met.
     """
 
     kept: Tensor
@@ -39,6 +41,7 @@ class Report:
     sizes: Tensor | None = None
     assignment: Tensor | None = None
     backend: str = "reference"
+    stages: tuple[Report, ...] = ()
 
     @property
     def counts(self) -> Tensor:
@@ -79,7 +82,7 @@ def report_of(observed: Observed) -> Report:
         observed.length_after,
         None if observed.sizes is None else observed.once(observed.sizes),
         None if assignment is None else observed.once(assignment),
-        backend=", ".join(sorted({name for choice in choices for name in choice.backend.split(", ")})),
+        backend=_backends(*choices),
     )
 
 
@@ -90,6 +93,65 @@ def _assignment(observed: Observed, choices: Sequence[Choice]) -> Tensor | None:
         return latest_assignment([(choice.kept, choice.assignment) for choice in choices])
     found = [(which, latest_assignment([(each.kept, each.assignment)])) for which, each in observed.groups]
     return in_one(observed.kept, found, fill=-1)
+
+
+def in_stages(reports: Sequence[Report]) -> Report:
+    """What several policies did to the tokens of one target, one after the other.
+
+    Args:
+        reports: in the order of the places; each is about the tokens that the one before kept, in their order.
+
+    Raises:
+        InvalidValueError: one of them is about other tokens.
+
+    Example:
+        >>> import torch
+        >>> first = Report(torch.tensor([[True, False, True]]), torch.tensor([[3.0, 1.0, 2.0]]), 9, 8)
+        >>> both = in_stages([first, Report(torch.tensor([[False, True]]), torch.tensor([[4.0, 5.0]]), 8, 7)])
+        >>> both.kept, both.scores, both.length_before, both.length_after
+        (tensor([[False, False,  True]]), tensor([[4., 1., 5.]]), 9, 7)
+    """
+    total, *later = reports
+    for report in later:
+        total = _after(total, report)
+    return replace(total, stages=tuple(reports)) if later else total
+
+
+def _after(one: Report, other: Report) -> Report:
+    images, most = one.kept.shape[0], int(one.counts.max())
+    if tuple(other.kept.shape) != (images, most):
+        raise InvalidValueError(
+            f"stages: one kept up to {most} tokens of {images} images, and the next reports [image token] = "
+            f"{tuple(other.kept.shape)}; handle.report of each handle says what it did"
+        )
+    # The places of the tokens that the first one kept; an image that has fewer of them has no token there.
+    places = (~one.kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+    there = one.kept.gather(1, places)
+
+    def placed(values: Tensor, around: Tensor) -> Tensor:
+        return around.scatter(1, places, torch.where(there, values.to(around), around.gather(1, places)))
+
+    kept = placed(other.kept, torch.zeros_like(one.kept))
+    sizes, assignment = None, None
+    if other.sizes is not None:
+        sizes = placed(other.sizes, torch.zeros_like(kept, dtype=torch.float32))
+    elif one.sizes is not None:
+        sizes = one.sizes * kept
+    if one.assignment is not None or other.assignment is not None:
+        assignment = latest_assignment([(one.kept, one.assignment), (other.kept.to(kept.device), other.assignment)])
+    return Report(
+        kept,
+        placed(other.scores, one.scores),
+        one.length_before,
+        other.length_after,
+        sizes,
+        assignment,
+        backend=_backends(one, other),
+    )
+
+
+def _backends(*found: Choice | Report) -> str:
+    return ", ".join(sorted({name for each in found for name in each.backend.split(", ")}))
 
 
 def latest_scores(steps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

@@ -15,7 +15,7 @@ class Noting:
     """Looks like a handle."""
 
     def __init__(self, target, notes):
-        self.target, self.notes, self.active, self.report = target, notes, True, None
+        self.target, self.notes, self.active, self.report, self.order = target, notes, True, None, len(notes)
 
     def remove(self):
         self.notes.append(f"remove {self.target}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tokprune import InvalidValueError
 from tokprune.interfaces import Choice, Observed
-from tokprune.report import Report, in_one, latest_assignment, latest_scores, report_of
+from tokprune.report import Report, in_one, in_stages, latest_assignment, latest_scores, report_of
 
 
 def by_loop(steps):
@@ -138,3 +138,38 @@ def test_without_groups_no_assignment_is_reported():
 def test_an_adapter_that_does_not_say_what_was_chosen_is_an_error():
     with pytest.raises(InvalidValueError, match=r"without what was chosen: `Observed` needs choices=\(choice,\)"):
         report_of(Observed(KEPT, 9, 8))
+
+
+def stage(kept, scores, before, after, **more):
+    return Report(torch.tensor(kept), torch.tensor(scores), before, after, **more)
+
+
+def test_stages_are_reported_of_the_tokens_that_the_first_one_met():
+    nan = torch.nan
+    first = stage([[True, False, True, True], [False, True, False, False]], [[4.0, 1, 2, 3], [1, 9, 2, 3]], 20, 18)
+    second = stage([[False, True, True], [True, False, False]], [[5.0, 6, 7], [8, nan, nan]], 18, 17, backend="triton")
+    third = stage([[True, False], [True, False]], [[0.5, 0.25], [0.75, nan]], 17, 16)
+    report = in_stages([first, second, third])
+    assert report.kept.tolist() == [[False, False, True, False], [False, True, False, False]]
+    assert report.scores.tolist() == [[5.0, 1, 0.5, 0.25], [1, 0.75, 2, 3]]
+    assert (report.length_before, report.length_after, report.backend) == (20, 16, "reference, triton")
+    assert report.stages == (first, second, third)
+    assert (report.sizes, report.assignment) == (None, None)
+
+
+def test_sizes_and_groups_go_from_stage_to_stage():
+    kept, groups = [[True, False, True, True]], torch.tensor([[0, 1, 1, 2]])
+    first = stage(kept, [[1.0] * 4], 9, 8, sizes=torch.tensor([[1.0, 0, 2, 1]]), assignment=groups)
+    pruned = in_stages([first, stage([[False, True, True]], [[1.0] * 3], 8, 7)])
+    assert pruned.sizes.tolist() == [[0, 0, 2, 1]]
+    assert pruned.assignment.tolist() == [[-1, 0, 0, 1]]
+    again = {"sizes": torch.tensor([[0.0, 3, 1]]), "assignment": torch.tensor([[0, 0, 1]])}
+    merged = in_stages([first, stage([[False, True, True]], [[1.0] * 3], 8, 7, **again)])
+    assert merged.sizes.tolist() == [[0, 0, 3, 1]]
+    assert merged.assignment.tolist() == [[0, 0, 0, 1]]
+
+
+def test_a_stage_that_is_about_other_tokens_is_an_error():
+    first = stage([[True, False, True]], [[1.0] * 3], 9, 8)
+    with pytest.raises(InvalidValueError, match=r"kept up to 2 tokens of 1 images, .* \(1, 3\)"):
+        in_stages([first, first])

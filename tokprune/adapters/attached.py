@@ -36,6 +36,9 @@ class Attached:
     never: ClassVar[tuple[str, ...]] = ()
     """Arguments that carry what is never pruned here."""
 
+    stages: ClassVar[bool] = False
+    """Whether other policies may prune the same target at other places: in front of it, or after it."""
+
     def __init__(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> None:
         self.model, self.cut, self.owner = model, cut, owner
         self._tell = done

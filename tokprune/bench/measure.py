@@ -17,6 +17,7 @@ from tokprune.bench.matching import matches
 from tokprune.bench.transcripts import word_errors
 from tokprune.errors import InvalidValueError
 from tokprune.handle import Handle
+from tokprune.handles import by_target, together
 from tokprune.report import Report
 from tokprune.samples import Sample
 
@@ -81,15 +82,14 @@ class Measurement:
 
     def add_reports(self, handles: Sequence[Handle]) -> None:
         """Takes in what each cut reports of one batch."""
-        for handle in handles:
-            report = handle.report
+        for target, stages in by_target(handles).items():
+            report = together([handle.report for handle in stages])
             if report is None:
                 raise InvalidValueError(
-                    f"measuring: the model answered but no {handle.target} tokens were pruned; was it swapped or "
-                    "compiled?"
+                    f"measuring: the model answered but no {target} tokens were pruned; was it swapped or compiled?"
                 )
-            self.tokens[handle.target] += tokens_in(report)
-            self.tokens_kept[handle.target] += int(report.counts.sum())
+            self.tokens[target] += tokens_in(report)
+            self.tokens_kept[target] += int(report.counts.sum())
         if handles and handles[0].report is not None:
             self.images += len(handles[0].report.counts)
 
