@@ -131,7 +131,7 @@ def apply(
     _check_places(model, plans)
     others = handles_of(model)
     try:
-        made = {id(p): Handle(model, p.policy, fitting, p.target, p.cut) for p in sorted(plans, key=lambda p: p.place)}
+        made = {id(p): Handle(model, p.policy, fitting, p.target, p.cut) for p in _in_order(plans)}
         handles = [made[id(plan)] for plan in plans]
         _check_stages(model, handles)
         return Handles(handles) if several else handles[0]
@@ -197,6 +197,14 @@ def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
         "inside": policy.inside,
     }
     return _Plan(policy, target, cut)
+
+
+def _in_order(plans: Sequence[_Plan]) -> list[_Plan]:
+    """As they came, but those of one target in the order of their places."""
+    stages: dict[str, list[_Plan]] = {}
+    for plan in sorted(plans, key=lambda plan: plan.place):
+        stages.setdefault(plan.target, []).append(plan)
+    return [stages[plan.target].pop(0) for plan in plans]
 
 
 def _check_places(model: nn.Module, plans: Sequence[_Plan]) -> None:

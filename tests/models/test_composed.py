@@ -217,8 +217,8 @@ def test_if_the_second_cannot_be_attached_the_first_is_taken_off_again(opt, adap
 
 
 REFUSED = {
-    "one target twice": ([IMAGE, Policy("l2-norm", target="image")], {}, "2 of the policies cut target 'image'; each"),
-    "the first target twice": ([QUERY, Policy(target="query")], {}, "2 of the policies cut target 'query'"),
+    "one target twice": ([IMAGE, Policy("l2-norm", target="image")], {}, "prune target 'image' at the same place; each place"),
+    "the first target twice": ([QUERY, Policy(target="query")], {}, "2 of the policies prune target 'query' at the same place"),
     "policies and parts": ([IMAGE, QUERY], {"keep": 3}, r"give a policy or its parts, not both: .*keep="),
     "policies and a place": ([IMAGE], {"after": 2}, r"not both: .*after="),
     "an empty list": ([], {}, "policy is an empty list; give at least one"),
@@ -248,7 +248,7 @@ def test_it_is_refused_before_anything_changes(opt, case):
     ("second", "message"),
     [
         (Policy("catp-vote", target="image"), "needs 'cross_attention'.*target 'image' offers"),
-        (Policy("l2-norm", after=2), "after=2 means nothing here"),
+        (Policy("l2-norm", after=1.0), "nothing is left to save"),
         (Policy("l2-norm", target="audio"), "its targets: 'query', 'image'"),
     ],
     ids=str,

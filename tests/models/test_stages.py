@@ -44,7 +44,6 @@ def test_where_a_mechanism_cannot_be_a_stage_the_second_policy_is_refused(monkey
     assert not tokprune.handles_of(VIT)
 
 
-@pytest.mark.usefixtures("able")
 def test_stages_are_attached_in_the_order_of_their_places_and_returned_in_that_of_the_list():
     policies = [Policy("first", keep=4, after=1), Policy("stride", keep=8)]
     with tokprune.apply(LLAVA, policies) as handles:
@@ -53,7 +52,6 @@ def test_stages_are_attached_in_the_order_of_their_places_and_returned_in_that_o
     assert not tokprune.handles_of(LLAVA)
 
 
-@pytest.mark.usefixtures("able")
 def test_what_is_left_after_all_stages_is_reported_of_the_original_tokens():
     policies = [Policy("stride", keep=8), Policy("first", keep=3, after=1)]
     with torch.no_grad(), tokprune.apply(LLAVA, policies) as handles:
