@@ -217,8 +217,16 @@ def test_if_the_second_cannot_be_attached_the_first_is_taken_off_again(opt, adap
 
 
 REFUSED = {
-    "one target twice": ([IMAGE, Policy("l2-norm", target="image")], {}, "prune target 'image' at the same place; each place"),
-    "the first target twice": ([QUERY, Policy(target="query")], {}, "2 of the policies prune target 'query' at the same place"),
+    "one target twice": (
+        [IMAGE, Policy("l2-norm", target="image")],
+        {},
+        "prune target 'image' at the same place",
+    ),
+    "the first target twice": (
+        [QUERY, Policy(target="query")],
+        {},
+        "2 of the policies prune target 'query'",
+    ),
     "policies and parts": ([IMAGE, QUERY], {"keep": 3}, r"give a policy or its parts, not both: .*keep="),
     "policies and a place": ([IMAGE], {"after": 2}, r"not both: .*after="),
     "an empty list": ([], {}, "policy is an empty list; give at least one"),
