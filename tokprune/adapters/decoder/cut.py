@@ -120,7 +120,7 @@ class DecoderCut(Attached):
         self.guard.install(undo)
         self.front.install(undo)
         Entrance(self, self.at.module, self._begin, self._end).install(undo)
-        for index in range(len(self.at.layers)):
+        for index in range(self.places[0], len(self.at.layers)):
             hook = Hook(self._on_layer, index)
             undo.append(self.at.layers[index].register_forward_pre_hook(hook, with_kwargs=True))
         for place, layers in self.wanted.items():

@@ -19,11 +19,11 @@ class Llava(EmbedMergeAdapter):
     and is protected), `text` (the prompt's embeddings) and `grid`. With an encoder other than CLIP and SigLIP there is
     neither `encoder_attention` nor `grid`.
 
-    Inside, behind so many layers of the language model as `after` says, or behind layer 2 where a scorer needs
+    Inside, after so many layers of the language model as `after` says, or after layer 2 where a scorer needs
     `cross_attention`, the signals are `tokens` (the hidden states), `cross_attention` (the tokens of the text vote, the
-    prompt's last one last, in the layers in front of the cut) and `text`. Kept tokens keep their positions there,
-    whatever `positions` says. Refused: caches that do not just grow (static, quantised), assisted decoding, attention
-    other than "sdpa" and "eager", windowed language models, several places.
+    prompt's last one last, in the layers in front of the pruning point) and `text`. Kept tokens keep their positions
+    there, whatever `positions` says. Refused: caches that do not just grow (static, quantised), assisted decoding,
+    attention other than "sdpa" and "eager". The same holds for all models with image tokens in their prompt.
     """
 
     name: ClassVar[str] = "llava"
