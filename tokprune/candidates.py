@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from tokprune.adapters.attention import FUSED, HEADS, PAIRS, SCALES, crosses, projections_of
-from tokprune.adapters.paths import STAR, joined, starred
+from tokprune.adapters.modules import STAR, joined, starred
 from tokprune.probe import Lengths, probe
 
 Kind = Literal["self", "cross", "unknown"]

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from tokprune import AdapterError
-from tokprune.adapters.paths import modules_like, starred
+from tokprune.adapters.modules import modules_like, starred
 
 
 def test_layers_come_in_the_order_of_their_numbers():

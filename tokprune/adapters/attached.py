@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from tokprune.adapters.calls import leave_call
-from tokprune.adapters.entrance import Entrance, Running, Underway, Watch
+from tokprune.adapters.entrance import Entrance, Running, Underway
 from tokprune.adapters.hooks import MethodShim, parts_on
 from tokprune.adapters.shape import Relied, check_shape
 from tokprune.adapters.unpruned import Brought
@@ -95,7 +95,7 @@ class Attached:
         for name in self.methods:
             if hasattr(self.model, name):
                 Entrance(self, self.model, name=name).install(self._undo)
-        Watch(entrances[self.model]).install(self._undo)
+        entrances[self.model].watch(self._undo)
 
     def _relies(self) -> Iterable[Relied]:
         """What the cut reads, replaces or stands in for, by the names that the model's library gives it."""

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from tokprune.adapters.modules import module_at
-from tokprune.adapters.paths import joined
+from tokprune.adapters.modules import joined, module_at
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError
 

@@ -200,34 +200,21 @@ class Entrance(MethodShim):
         if self.owner.underway.leave(call):
             self.owner.take_off()
 
-
-class Watch:
-    """Notices on a whole model what would go past its `Entrance`: a replica, and a `forward` that others put back.
-
-    Args:
-        entrance: that of the model's `forward`.
-    """
-
-    def __init__(self, entrance: Entrance) -> None:
-        self.owner, self.entrance = entrance.owner, entrance
-
-    def install(self, undo: list[Any]) -> None:
-        """Put hooks on the model, and append what takes them off to `undo`."""
-        model = self.entrance.module
-        undo.append(model.register_forward_pre_hook(Hook(self._comes, every=True)))
-        undo.append(model.register_forward_hook(Hook(self._went, every=True), always_call=True))
+    def watch(self, undo: list[Any]) -> None:
+        """Notice on the module what would go past: a replica, and a `forward` that others put back."""
+        undo.append(self.module.register_forward_pre_hook(Hook(self._comes, every=True)))
+        undo.append(self.module.register_forward_hook(Hook(self._went, every=True), always_call=True))
 
     def _comes(self, module: nn.Module, args: Any) -> None:
-        if module is not self.entrance.module:
+        if module is not self.module:
             raise UnsupportedCallError(
                 f"this {type(module).__name__} is a replica, as torch.nn.DataParallel makes them; the policy sits on "
                 "the module that it was made of; use DistributedDataParallel, or call handle.remove() first"
             )
-        enter_call(self.entrance, Observation())
+        enter_call(self, Observation())  # `_enter` ends it
 
     def _went(self, module: nn.Module, args: Any, output: Any) -> None:
-        went_past = leave_call(self.entrance) is not None
-        if went_past and output is not None and self.owner.underway.is_open:
+        if leave_call(self) is not None and output is not None and self.owner.underway.is_open:
             raise AdapterError(
                 f"forward of this {type(module).__name__} was replaced after tokprune.apply, by one that goes past the "
                 "policy, so nothing was pruned; call handle.remove(), and then tokprune.apply again"

@@ -10,11 +10,10 @@ from typing import Any
 from torch import nn
 
 from tokprune.adapters.crossing.family import CrossFamily
-from tokprune.adapters.modules import module_at
+from tokprune.adapters.modules import missing, module_at
 from tokprune.adapters.output.crossed import CrossedPruning
 from tokprune.adapters.output.encoder import EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
-from tokprune.adapters.paths import missing
 from tokprune.adapters.projections import Projections
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.placeholders import PlaceholderPruning

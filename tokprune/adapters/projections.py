@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tokprune.adapters.modules import module_at
-from tokprune.adapters.paths import STAR, joined, modules_like
+from tokprune.adapters.modules import STAR, joined, module_at, modules_like
 from tokprune.adapters.sources import AttentionSource
 from tokprune.errors import AdapterError, InvalidValueError
 

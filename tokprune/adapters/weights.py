@@ -16,32 +16,13 @@ def weights_at_hand(*modules: nn.Module) -> Iterator[None]:
     Those of their submodules come when they are called in turn.
     """
     with ExitStack() as stack:
-        for module in modules:
-            stack.enter_context(_loaded(module))
-            stack.enter_context(_gathered(module))
+        each: Any
+        for each in modules:
+            hook = getattr(each, "_hf_hook", None)  # accelerate's, for offloaded weights and for several devices
+            if hook is not None:
+                hook.pre_forward(each)
+                stack.callback(hook.post_forward, each, None)
+            if hasattr(each, "unshard"):  # torch's fully_shard
+                each.unshard()
+                stack.callback(each.reshard)
         yield
-
-
-@contextmanager
-def _loaded(module: Any) -> Iterator[None]:
-    hook = getattr(module, "_hf_hook", None)  # accelerate's, for offloaded weights and for several devices
-    if hook is None:
-        yield
-        return
-    hook.pre_forward(module)
-    try:
-        yield
-    finally:
-        hook.post_forward(module, None)
-
-
-@contextmanager
-def _gathered(module: Any) -> Iterator[None]:
-    if not hasattr(module, "unshard"):  # torch's fully_shard
-        yield
-        return
-    module.unshard()
-    try:
-        yield
-    finally:
-        module.reshard()
