@@ -23,7 +23,7 @@ def hiding(model, inputs, kept, after=2, sizes=None, merged=None, until=None):
     if model.config.get_text_config().is_encoder_decoder:
         encoder = model.language_model.get_encoder()
         layers, decoder = encoder.block[after:until], model.language_model.get_decoder()
-        crossing = [block.layer[1].EncDecAttention for block in decoder.block]
+        crossing = [block.layer[1].EncDecAttention for block in decoder.block] if until is None else []
         hider = _HidingInEncoder
     else:
         decoder = getattr(model, "language_model", model).get_decoder()

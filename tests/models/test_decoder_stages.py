@@ -1,7 +1,6 @@
 """Several pruning points inside one language model: of one policy in equal steps, or of several policies."""
 
 import contextlib
-import sys
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from . import oracle as query_oracle
 from .families import embedmerge, qformer, qwen
 from .families.family import GENERATE, assert_same
 from .inside import built, generate, logits, pruned
+from .test_inside_families import layer_of
 from .traces import traces
 
 CLOSE = 1e-5
@@ -72,14 +72,9 @@ def test_steps_of_images_with_different_numbers_of_tokens_are_refused():
         logits(model, inputs)
 
 
-@pytest.fixture
-def several(monkeypatch):
-    monkeypatch.setattr(sys.modules["tokprune.apply"], "_check_targets", lambda model, plans: None)
-
-
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["early first", "late first"])
 @pytest.mark.parametrize("kind", ["llama", "windowed mistral", "gemma3"])
-def test_two_policies_at_different_layers(several, kind, order):
+def test_two_policies_at_different_layers(kind, order):
     model, inputs = built(kind), prompts()
     before = traces(model)
     policies = [{"after": 1, "keep": 9, "scorer": "first"}, {"after": 3, "keep": 4, "scorer": "first"}]
@@ -101,7 +96,7 @@ def test_two_policies_at_different_layers(several, kind, order):
     assert_same(found, expected, CLOSE)
 
 
-def test_the_later_of_two_policies_goes_on_when_the_earlier_is_removed(several):
+def test_the_later_of_two_policies_goes_on_when_the_earlier_is_removed():
     model, inputs = built(), prompts()
     with pruned(model, scorer="first", keep=4, after=3):
         alone = logits(model, inputs)
@@ -110,7 +105,7 @@ def test_the_later_of_two_policies_goes_on_when_the_earlier_is_removed(several):
         assert torch.equal(logits(model, inputs), alone)
 
 
-def test_a_policy_that_keeps_all_lets_the_earlier_one_be(several):
+def test_a_policy_that_keeps_all_lets_the_earlier_one_be():
     model, inputs = built(), prompts()
     with pruned(model, scorer="first", keep=4, after=1):
         alone, new = logits(model, inputs), generate(model, inputs)
@@ -119,7 +114,7 @@ def test_a_policy_that_keeps_all_lets_the_earlier_one_be(several):
             assert torch.equal(generate(model, inputs), new)
 
 
-def test_sizes_are_carried_from_one_policy_to_the_next(several):
+def test_sizes_are_carried_from_one_policy_to_the_next():
     model, inputs = built(), prompts()
     merging = {"scorer": "l2-norm", "reduction": "merge"}
     with pruned(model, keep=8, after=1, **merging) as early, pruned(model, keep=3, after=3, **merging) as late:
@@ -165,13 +160,22 @@ def test_steps_in_the_encoder_of_an_encoder_decoder():
         assert torch.equal(new, family.generate(model, inputs, "beams"))
 
 
+def shorter_prompt(family, model, inputs, kept):
+    """The ids of prompts from which tokens left in front of the language model."""
+    if family.target == "query":
+        fed = query_oracle.hand_fed(model, inputs, kept)
+        return {"input_ids": fed.get("input_ids", inputs["input_ids"][:, 2:])}
+    rows = embed_oracle.stays(inputs, embed_oracle.flat_kept(kept, family.tokens))
+    return {"input_ids": embed_oracle.gather(inputs["input_ids"], rows)}
+
+
 BOTH = ["llava", "llava-next", "gemma3", "blip2 with opt, query tokens", "blip2 with t5, query tokens"]
 ALL = {family.name: family for family in (*embedmerge.FAMILIES, *qwen.FAMILIES, *qformer.FAMILIES)}
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["front first", "inside first"])
 @pytest.mark.parametrize("name", BOTH)
-def test_one_policy_in_front_of_the_language_model_and_one_inside(several, name, order):
+def test_one_policy_in_front_of_the_language_model_and_one_inside(name, order):
     family = ALL[name]
     model, inputs = family.build(), family.inputs()
     before = traces(model)
@@ -188,13 +192,45 @@ def test_one_policy_in_front_of_the_language_model_and_one_inside(several, name,
     assert traces(model) == before
     kept = torch.arange(max(family.tokens)) < 6
     kept = kept.expand(2, -1)
-    if family.target == "query":
-        ids = query_oracle.hand_fed(model, inputs, kept)
-        short = {"input_ids": ids.get("input_ids", inputs["input_ids"][:, 2:])}
-    else:
-        rows = embed_oracle.stays(inputs, embed_oracle.flat_kept(kept, family.tokens))
-        short = {"input_ids": embed_oracle.gather(inputs["input_ids"], rows)}
+    short = shorter_prompt(family, model, inputs, kept)
     with oracle.hiding(model, short, (torch.arange(6) < 3).expand(2, 6), 1):
+        expected = family.oracle(model, inputs, kept)
+        for mode, tokens in new.items():
+            options = {"max_new_tokens": 5, **GENERATE[mode]}
+            assert torch.equal(family.generated(model, inputs, kept, options), tokens), mode
+    assert_same(found[:, -3:], expected[:, -3:], 2e-5)
+
+
+@pytest.mark.parametrize("name", ["llava", "gemma3", "blip2 with opt, query tokens", "blip2 with t5, query tokens"])
+def test_sizes_are_carried_from_in_front_of_the_language_model_to_its_layers(name):
+    family = ALL[name]
+    model, inputs, entered = family.build(), family.inputs(), []
+    merging = {"scorer": "l2-norm", "reduction": "merge", "target": family.target}
+    with (
+        tokprune.apply(model, keep=6, **merging) as front,
+        tokprune.apply(model, keep=3, after=1, **merging) as inside,
+    ):
+        new = {mode: family.new(model, inputs, family.generate(model, inputs, mode)) for mode in ("greedy", "beams")}
+        hooks = [
+            layer_of(model, place).register_forward_pre_hook(lambda _, args: entered.append(args[0]))
+            for place in (0, 1)
+        ]
+        found, reports = family.answer(model, inputs), (front.report, inside.report)
+        for hook in hooks:
+            hook.remove()
+    assert reports[1].sizes.sum(dim=1).tolist() == [family.tokens[0]] * 2
+    kept, short = reports[0].kept, shorter_prompt(family, model, inputs, reports[0].kept)
+    start = [int(row.int().argmax()) for row in oracle.image_tokens(short)]
+    merged = [
+        torch.cat([states[row, place : place + count] for row, place in enumerate(start)])
+        for states, count in zip(entered, (6, 3), strict=True)
+    ]
+    sizes = reports[0].sizes[kept].view(2, 6)
+    everything = torch.ones(2, 6, dtype=torch.bool)
+    with (
+        oracle.hiding(model, short, everything, 0, sizes, merged[0], until=1),
+        oracle.hiding(model, short, reports[1].kept, 1, reports[1].sizes, merged[1]),
+    ):
         expected = family.oracle(model, inputs, kept)
         for mode, tokens in new.items():
             options = {"max_new_tokens": 5, **GENERATE[mode]}

@@ -250,6 +250,16 @@ def test_gradient_checkpointing_changes_nothing_or_is_refused():
             assert all(torch.allclose(found[name], plain[name], rtol=1e-3, atol=1e-5) for name in plain)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_gradient_checkpointing_of_layers_that_weigh_is_refused():
+    model, inputs = copy.deepcopy(built()).train(), prompts(pads=(0, 0))
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with pruned(model, keep=4, reduction="merge"):
+        with pytest.raises(UnsupportedCallError, match=r"gradient checkpointing"):
+            model(**inputs)
+        logits(model, inputs)  # without gradients nothing runs again
+
+
 def test_a_layer_that_was_replaced_is_noticed():
     for index, path in ((3, "layers.3"), (1, "layers.1")):
         model = copy.deepcopy(built())

@@ -151,7 +151,7 @@ class DecoderCut(Attached):
 
     def _check_prompt(self, arguments: Mapping[str, Any], call: Announced) -> None:
         self.capture.verify()
-        check_prompt(self.at, call.mask, cache_in(arguments))
+        check_prompt(self.at, self.cut, call.mask, cache_in(arguments))
         places = call.placeholders
         whole = self.guard.generation is None and self.family.vectors is None and not call.shortened
         if whole and places is not None:
@@ -179,7 +179,7 @@ class DecoderCut(Attached):
 
     def _read(self, call: Announced, arguments: Mapping[str, Any], cache: Any, mask: Tensor | None) -> None:
         """Begin to read a prompt with images."""
-        check_prompt(self.at, mask, cache)
+        check_prompt(self.at, self.cut, mask, cache)
         if call.images is None:
             raise UnsupportedCallError("the images' tokens were not computed in this call; was the model compiled?")
         embeds = arguments["inputs_embeds"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from tokprune.adapters.decoder.family import AFTER, Reader
 from tokprune.adapters.decoder.layout import Group, unfit
@@ -60,11 +61,12 @@ def check_generation(options: Options) -> None:
         )
 
 
-def check_prompt(reader: Reader, mask: Any, cache: Any) -> None:
+def check_prompt(reader: Reader, cut: Cut, mask: Any, cache: Any) -> None:
     """Raise `UnsupportedCallError` for a call with images that cannot be pruned rightly.
 
     Args:
         reader: the module that runs through the layers.
+        cut: what is asked for.
         mask: the attention mask of the call.
         cache: its cache.
     """
@@ -75,6 +77,11 @@ def check_prompt(reader: Reader, mask: Any, cache: Any) -> None:
             "and 'eager' only; call model.set_attn_implementation('sdpa'), or prune in front of the language model"
         )
     refuse_recomputing(reader.layers)
+    if cut.attention == "proportional" and torch.is_grad_enabled() and any(map(_checkpoints, reader.layers)):
+        raise UnsupportedCallError(
+            "gradient checkpointing runs the layers of the language model again in backward, where it is no longer "
+            "known how many tokens a merged one stands for; switch it off, or use attention='plain'"
+        )
     if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
         raise UnsupportedCallError(
             "an attention mask of one's own does not say which tokens are padding; give attention_mask [batch sequence]"
@@ -87,6 +94,10 @@ def check_prompt(reader: Reader, mask: Any, cache: Any) -> None:
             "images in a call that goes on from a cache: the tokens of the earlier calls can no longer vote; give the "
             "whole prompt at once"
         )
+
+
+def _checkpoints(layer: nn.Module) -> bool:
+    return layer.training and bool(getattr(layer, "gradient_checkpointing", False))
 
 
 def check_images(family: PromptFamily, arguments: Mapping[str, Any], counts: Sequence[int]) -> None:
