@@ -45,6 +45,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/laws.md": _render("laws"),
     "docs/reference/capabilities.md": _render("capabilities"),
     "docs/pictures/election.svg": _render("election"),
+    "docs/pictures/pruned-call.svg": _render("pruned_call"),
 }
 """File -> what belongs in it."""
 

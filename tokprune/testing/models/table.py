@@ -278,10 +278,12 @@ def _qwen(vision: Mapping[str, Any], **text: Any) -> Callable[..., dict[str, Any
     return config
 
 
-def _asked_qwen(images: Sequence[int] = (1, 1), seed: int = 1) -> dict[str, Any]:
-    """Images of 4 x 8 and 8 x 4 tokens of the encoder in turns: 8 image tokens each."""
+def _asked_qwen(
+    images: Sequence[int] = (1, 1), grids: Sequence[Sequence[prompt.Item]] | None = None, seed: int = 1
+) -> dict[str, Any]:
+    """Images of `grids`, row by row, or of 4 x 8 and 8 x 4 tokens of the encoder in turns: 8 image tokens each."""
     turns = iter([(4, 8), (8, 4)] * sum(images))
-    return prompt.qwen([[next(turns) for _ in range(each)] for each in images], seed)
+    return prompt.qwen(grids or [[next(turns) for _ in range(each)] for each in images], seed)
 
 
 def _row_of_qwen(model: str, config: Callable[..., Mapping[str, Any]]) -> Row:
