@@ -44,7 +44,8 @@ def observe(
     model = unwrap(model)
     fitting = adapter_for(model, adapter)
     chosen = choose_target(model, fitting, target)
-    check_signals(model, fitting, chosen, "tokprune.observe", dict.fromkeys(needs))
+    place = None if after is None else check_after(after)
+    check_signals(model, fitting, chosen, "tokprune.observe", dict.fromkeys(needs), place)
     recorder = _Recorder()
     cut = Cut(
         chosen,
@@ -53,7 +54,7 @@ def observe(
         Prune(),
         "compact",
         keep=1.0,
-        after=None if after is None else check_after(after),
+        after=place,
     )
     attachment = fitting.attach(model, cut, recorder.done, recorder)
     try:

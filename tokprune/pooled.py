@@ -93,3 +93,17 @@ def padded_places(places: list[Tensor]) -> Tensor:
     """
     merged = max(each.shape[1] for each in places)
     return torch.stack([torch.nn.functional.pad(each, (0, merged - each.shape[1]), value=-1) for each in places])
+
+
+def mean_of_places(states: Tensor, places: Tensor) -> Tensor:
+    """Means `[image token dim]` of the vectors `states` `[row token dim]` at `places` `[image token merged]`; -1: none.
+
+    Example:
+        >>> mean_of_places(torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[0, 1], [1, -1], [-1, -1]]])).tolist()
+        [[[2.0], [3.0], [0.0]]]
+    """
+    flat, places = states.flatten(0, 1), places.to(states.device)
+    real = (places >= 0)[..., None]
+    total = flat[places.clamp(min=0)].masked_fill(~real, 0).sum(dim=2)
+    mean: Tensor = total / real.sum(dim=2).clamp(min=1)
+    return mean

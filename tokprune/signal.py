@@ -6,13 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from tokprune.errors import InvalidValueError, SignalError
 from tokprune.shapes import check_dims
 from tokprune.votes import Votes
 
-SIGNAL_NAMES = ("tokens", "cross_attention", "self_attention", "encoder_attention", "text", "grid")
+ENCODER_VECTORS = ("encoder_features", "encoder_keys", "encoder_values")
+"""The signals that come as one vector per target token, from the last layer of the image encoder that is used."""
+
+VECTOR_NAMES = ("tokens", *ENCODER_VECTORS, "reader_keys", "reader_values", "hidden_states")
+"""The signals that come as one vector per target token."""
+
+SIGNAL_NAMES = ("tokens", "cross_attention", "self_attention", "encoder_attention", "text", "grid", *VECTOR_NAMES[1:])
 """Every signal there is, by the name used in a scorer's `needs` and as an attribute of `Signal`."""
 
 ATTENTION_NAMES = ("cross_attention", "self_attention", "encoder_attention")
@@ -58,10 +65,34 @@ class Text:
     Attributes:
         embeddings: `[batch text dim]`.
         mask: bool `[batch text]`, True for real text tokens (no padding, no image placeholders).
+        question: bool `[batch text]`, True for what is asked: the real text tokens after the row's last image; all real
+            text tokens where none come after it, or where it is not known. In a conversation with several turns that is
+            all that was said since the last image, with the words of the chat template, for no tokenizer is asked.
     """
 
     embeddings: Tensor
     mask: Tensor
+    question: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if getattr(self, "question", None) is None:
+            object.__setattr__(self, "question", self.mask)
+
+
+def question_of(mask: Tensor, images: Tensor) -> Tensor:
+    """The real text tokens after a row's last image, bool `[row text]`; all of them where none come after it.
+
+    Args:
+        mask: bool `[row text]`, the real text tokens.
+        images: bool `[row text]`, the placeholders of images and videos.
+
+    Example:
+        >>> mask = torch.tensor([[True, False, True, True], [True, True, False, False]])
+        >>> question_of(mask, torch.tensor([[False, True, False, False], [False, False, True, True]])).tolist()
+        [[False, False, True, True], [True, True, False, False]]
+    """
+    after = mask & (images.flip(1).cumsum(1).flip(1) == 0)
+    return torch.where(after.any(dim=1, keepdim=True), after, mask)
 
 
 class Signal:
@@ -74,6 +105,14 @@ class Signal:
         encoder_attention: one `Votes` per layer: the image encoder's tokens vote for each other.
         text: the prompts.
         grid: rows and columns of the image tokens.
+        encoder_features: what the last layer of the image encoder that is used gives `[batch token dim]`; the mean,
+            where a target token is made of several of the encoder's.
+        encoder_keys: that layer's keys as they attend, after norms and rotation, all heads joined; pooled alike.
+        encoder_values: that layer's values, all heads joined; pooled alike.
+        reader_keys: the keys that the reader's first layer makes of the target tokens `[batch token dim]`, without
+            positions.
+        reader_values: the values that it makes of them.
+        hidden_states: the target tokens at a pruning point inside their reader `[batch token dim]`.
         shape: number of images and of target tokens of each; None takes it from the signals.
         source: who observed it, for messages.
 
@@ -92,6 +131,12 @@ class Signal:
     encoder_attention: Sequence[Votes]
     text: Text
     grid: tuple[int, int]
+    encoder_features: Tensor
+    encoder_keys: Tensor
+    encoder_values: Tensor
+    reader_keys: Tensor
+    reader_values: Tensor
+    hidden_states: Tensor
 
     def __init__(
         self,
@@ -102,19 +147,32 @@ class Signal:
         encoder_attention: Sequence[Votes] | None = None,
         text: Text | None = None,
         grid: tuple[int, int] | None = None,
+        encoder_features: Tensor | None = None,
+        encoder_keys: Tensor | None = None,
+        encoder_values: Tensor | None = None,
+        reader_keys: Tensor | None = None,
+        reader_values: Tensor | None = None,
+        hidden_states: Tensor | None = None,
         shape: tuple[int, int] | None = None,
         source: str = "this signal",
     ) -> None:
-        if tokens is not None:
-            check_dims("Signal", "tokens", tokens, "batch token dim")
-        given = {
+        given: dict[str, Any] = {
             "tokens": tokens,
             "cross_attention": cross_attention,
             "self_attention": self_attention,
             "encoder_attention": encoder_attention,
             "text": text,
             "grid": grid,
+            "encoder_features": encoder_features,
+            "encoder_keys": encoder_keys,
+            "encoder_values": encoder_values,
+            "reader_keys": reader_keys,
+            "reader_values": reader_values,
+            "hidden_states": hidden_states,
         }
+        for name in VECTOR_NAMES:
+            if given[name] is not None:
+                check_dims("Signal", name, given[name], "batch token dim")
         for name in ATTENTION_NAMES:
             if given[name] is not None and not isinstance(given[name], Sequence):
                 raise InvalidValueError(f"Signal: {name} must be a sequence with one Votes per layer")

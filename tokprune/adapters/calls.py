@@ -24,6 +24,8 @@ class Observation:
     halves: dict[tuple[str, int], dict[str, Tensor]] = field(default_factory=dict)
     """Queries or keys of a layer whose other half has not come yet."""
     votes: dict[str, dict[int, Any]] = field(default_factory=dict)
+    states: dict[str, Tensor] = field(default_factory=dict)
+    """Signal -> vectors of all tokens of an encoder `[row token dim]`."""
     done: bool = False
     """The cut has happened: what comes later is left alone."""
     enclosed: bool = False

@@ -29,6 +29,7 @@ class Capture:
         sources: the layers to capture.
         vectors: path of the module whose input is the target tokens' vectors, or None to ignore them.
         watched: paths of other modules that must stay the ones they were, too.
+        features: path of the layer whose output are the encoder's features, or None to ignore it.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class Capture:
         sources: Sequence[AttentionSource],
         vectors: str | None = None,
         watched: Sequence[str] = (),
+        features: str | None = None,
     ) -> None:
+        self.features = features
         self.owner, self.model, self.sources, self.vectors = owner, model, tuple(sources), vectors
         paths = {*watched, *(path for source in self.sources for path in self._observed(source))}
-        if vectors is not None:
-            paths.add(vectors)
+        paths |= {path for path in (vectors, features) if path is not None}
         self.modules = {path: module_at(model, path) for path in sorted(paths)}
 
     def _observed(self, source: AttentionSource) -> list[str]:
@@ -62,6 +64,8 @@ class Capture:
             for path, parts in source.modules:
                 hook = Hook(self._on_projection, source, parts)
                 undo.append(self.modules[path].register_forward_hook(hook))
+        if self.features is not None:
+            undo.append(self.modules[self.features].register_forward_hook(Hook(self._on_features)))
         if self.vectors is not None:
             undo.append(self.modules[self.vectors].register_forward_pre_hook(Hook(self._on_vectors)))
 
@@ -78,6 +82,9 @@ class Capture:
         call = current_call(self.owner)
         if call is None or call.done:
             return
+        if source.part is not None:
+            call.states[source.signal] = source.noted(seen, call.states.get(source.signal))
+            return
         noted = call.votes.setdefault(source.signal, {})
         noted[source.layer] = source.noted(seen, noted.get(source.layer))
 
@@ -91,10 +98,25 @@ class Capture:
         if {"query", "key"} <= set(halves):
             self._on_attention(source, source.seen(call.halves.pop(source.slot)))
 
+    def _on_features(self, module: nn.Module, args: Any, output: Any) -> None:
+        call = current_call(self.owner)
+        if call is not None and not call.done:
+            states: Tensor = output[0] if isinstance(output, tuple) else output
+            call.states["encoder_features"] = states.detach().reshape(-1, *states.shape[-2:])
+
     def _on_vectors(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         call = current_call(self.owner)
         if call is not None and not call.done:
             call.vectors = args[0].detach()
+
+    def vectors_of(self, call: Observation, signal: str) -> Tensor:
+        """What was observed of `signal` `[row token dim]`, all tokens of the encoder, or an error."""
+        if signal not in call.states:
+            raise UnsupportedCallError(
+                f"the layer that {signal!r} comes from did not run in this call. This happens when the model was "
+                "compiled before tokprune.apply, or is given features that were computed earlier"
+            )
+        return call.states[signal]
 
     def layer_votes(self, call: Observation, signal: str, layers: Sequence[int]) -> LayerVotes:
         """What was observed of `signal` in `layers`, counted from the first of them; complete, or an error."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from tokprune.adapters.packed import PackedAttention
@@ -39,6 +40,7 @@ class AttentionSource:
         padded: whether some of its tokens may be padding, which its mask hides: those neither vote nor get votes.
         packed: whether the encoder reads all images of a call as one sequence, each image for itself.
         own_keys: whether the queries are among the keys, at their end (a resampler): those do not vote.
+        part: what is kept in place of votes, `[row token dim]` with all heads joined; None for the votes.
     """
 
     signal: str
@@ -53,6 +55,7 @@ class AttentionSource:
     padded: bool = False
     packed: bool = False
     own_keys: bool = False
+    part: Literal["key", "value"] | None = None
 
     @property
     def slot(self) -> tuple[str, int]:
@@ -79,6 +82,9 @@ class AttentionSource:
 
     def noted(self, seen: Seen, before: Any = None) -> Any:
         """What is kept of one call of the layer; `before` is what was kept of an earlier one in the same call."""
+        if self.part is not None:
+            states: Tensor = getattr(seen, self.part).detach().transpose(1, 2).flatten(2)
+            return torch.cat([before, states], dim=1) if self.packed and before is not None else states
         if self.packed:
             return PackedAttention((*(before.calls if before is not None else ()), seen), self.layer)
         return self.votes(seen)
@@ -122,9 +128,30 @@ class AttentionSource:
 
 def chosen_sources(sources: Mapping[str, Sequence[AttentionSource]], cut: Cut) -> list[AttentionSource]:
     """Of all attention layers, those that a policy asks for."""
-    return [
+    found = [
         sources[name][index]
         for name in ATTENTION_NAMES
         if name in cut.needs
         for index in layer_indices(cut.needs[name], len(sources[name]))
     ]
+    return [*found, *vector_sources(sources.get("encoder_attention", ())[-1:], cut)]
+
+
+def vector_sources(layers: Sequence[AttentionSource], cut: Cut) -> list[AttentionSource]:
+    """The keys and values of these layers of an encoder, where a policy asks for them."""
+    parts: dict[str, Literal["key", "value"]] = {"encoder_keys": "key", "encoder_values": "value"}
+    return [
+        replace(each, signal=name, part=part) for name, part in parts.items() if name in cut.needs for each in layers
+    ]
+
+
+def layer_around(source: AttentionSource) -> str:
+    """Path of the layer that an attention is part of: up to the last number.
+
+    Example:
+        >>> layer_around(AttentionSource("a", 0, (), 1, 1.0, "key", attention="vision.layers.3.self_attn"))
+        'vision.layers.3'
+    """
+    parts = str(source.attention).split(".")
+    last = max(index for index, part in enumerate(parts) if part.isdigit())
+    return ".".join(parts[: last + 1])

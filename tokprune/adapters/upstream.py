@@ -27,6 +27,10 @@ MEDIA = ("pixel_values", "pixel_values_videos", "input_features", "mm_encoder_ou
 """Arguments that carry images, video or sound, or what was made of them earlier."""
 PACKED = "cu_seq_lens_q"
 """What attention is given where a sequence packs several: where each begins, and the end."""
+INPUT_NORMS = ("input_layernorm", "self_attn_layer_norm", "layer_norm")
+"""The norm in front of the self-attention of a language model's layer: Llama's and its kind, OPT's, T5's."""
+KEY_AND_VALUE = (("k_proj", "v_proj"), ("k", "v"))
+"""The projections of that self-attention."""
 CROSSED = ("encoder_hidden_states", "key_value_states", "cross_attention_states")
 """The argument of a cross-attention that brings what its keys and values are made of."""
 CROSSED_MASKS = ("encoder_attention_mask", "attention_mask")

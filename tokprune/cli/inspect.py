@@ -196,7 +196,7 @@ def _shape(signal: Signal, name: str) -> str:
             f"{_counted(len(layers), 'layer')} x {_counted(heads, 'head')}, "
             f"{_counted(voters // heads, 'voter')} for {_counted(tokens, 'token')}"
         )
-    if name == "tokens":
+    if name not in ("grid", "text"):
         return f"{value.shape[1]} vectors of {value.shape[2]}"
     if name == "grid":
         return f"{value[0]} rows, {value[1]} columns"

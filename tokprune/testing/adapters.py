@@ -17,7 +17,7 @@ from tokprune.keep import Keep
 from tokprune.observe import observe
 from tokprune.outputs import answer_of
 from tokprune.reductions import Prune
-from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal
+from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, VECTOR_NAMES, Signal
 from tokprune.testing import components
 from tokprune.testing.attentionwatch import AttentionWatch
 from tokprune.testing.failures import Violation, same, shown
@@ -79,9 +79,10 @@ def signals_come_as_offered(adapter: Any, case: Case) -> None:
         for together, signal in _observed(adapter, case, target, names):
             if set(signal.offered) != set(together):
                 raise Violation(f"Target {target!r} offers {together}, and a signal came with {signal.offered}.")
-            if "tokens" in together and tuple(signal.tokens.shape[:2]) != signal.shape:
-                found = tuple(signal.tokens.shape)
-                raise Violation(f"`tokens` has shape {found} where there are {signal.shape} tokens.")
+            for name in (name for name in VECTOR_NAMES if name in together):
+                found = tuple(getattr(signal, name).shape)
+                if found[:2] != signal.shape:
+                    raise Violation(f"`{name}` has shape {found} where there are {signal.shape} tokens.")
             for name in ATTENTION_NAMES:
                 for layer in getattr(signal, name) if name in together else ():
                     _check_votes(name, layer, signal)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tokprune.layers import Layers, LayerVotes, layer_indices
-from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, Signal, Text
+from tokprune.signal import ATTENTION_NAMES, SIGNAL_NAMES, VECTOR_NAMES, Signal, Text
 from tokprune.votes import AttentionVotes, Votes
 
 Target = Literal["query", "image"]
@@ -58,8 +58,9 @@ class Observation:
                 layers = self.attention[name]
                 wanted = layer_indices((layers_read or {}).get(name, "all"), len(layers))
                 found[name] = LayerVotes({i: self._votes(name, i) for i in wanted}, len(layers), name)
-        if "tokens" in needs:
-            found["tokens"] = self.tokens
+        for shift, name in enumerate(VECTOR_NAMES):
+            if name in needs:
+                found[name] = self.tokens.roll(shift, dims=-1)
         if "text" in needs:
             found["text"] = Text(self.text, torch.ones(self.text.shape[:2], dtype=torch.bool, device=self.text.device))
         if "grid" in needs:

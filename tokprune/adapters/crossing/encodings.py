@@ -13,10 +13,10 @@ from tokprune.adapters.capture import Capture
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.tilevotes import Tiles
 from tokprune.adapters.outercall import named_arguments
-from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.sources import AttentionSource, vector_sources
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
-from tokprune.signal import Signal
+from tokprune.signal import ENCODER_VECTORS, Signal
 from tokprune.votes import AttentionVotes
 
 _ATTENTION = ("encoder_attention", "self_attention")
@@ -33,12 +33,13 @@ class Encoded(Observation):
 
 def encoder_sources(family: CrossFamily, cut: Cut) -> list[AttentionSource]:
     """The encoder's layers that a policy asks for; both names mean the same attention."""
-    return [
+    found = [
         replace(family.attention[index], signal=name, protected=0 if family.tiles else family.protected)
         for name in _ATTENTION
         if name in cut.needs
         for index in layer_indices(cut.needs[name], len(family.attention))
     ]
+    return [*found, *vector_sources(family.attention[-1:], cut)]
 
 
 def note_images(
@@ -77,6 +78,12 @@ def signal_of(
             else:
                 seen = {layer: _for_copies(each, tokens.shape[0]) for layer, each in call.votes[name].items()}
                 found[name] = LayerVotes(seen, len(votes), name)
+    for name in ENCODER_VECTORS[1:]:
+        if name in cut.needs:
+            states = capture.vectors_of(call, name)[:, family.protected :]
+            observed[name] = states.repeat_interleave(tokens.shape[0] // states.shape[0], dim=0)
+    if "encoder_features" in cut.needs:
+        observed["encoder_features"] = tokens.detach()
     if "tokens" in cut.needs:
         observed["tokens"] = tokens.detach()
     if "grid" in cut.needs:

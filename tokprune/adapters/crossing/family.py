@@ -13,7 +13,7 @@ from tokprune.adapters.modules import module_at
 from tokprune.adapters.shape import unknown_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.adapters.upstream import CROSSED, CROSSED_MASKS
-from tokprune.signal import SignalName
+from tokprune.signal import ENCODER_VECTORS, SignalName
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,7 @@ class CrossFamily:
             names.append(SignalName("cross_attention", voters="text"))
         if self.attention:
             names += ["encoder_attention", "self_attention"]
+            names += [] if self.tiles else ENCODER_VECTORS
         return (*names, "grid") if self.patch_size is not None else tuple(names)
 
 

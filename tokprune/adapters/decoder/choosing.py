@@ -20,7 +20,7 @@ from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Observed
 from tokprune.keep import keep_count
 from tokprune.layers import LayerVotes
-from tokprune.signal import Signal, Text
+from tokprune.signal import Signal, Text, question_of
 
 if TYPE_CHECKING:
     from tokprune.adapters.decoder.cut import DecoderCut
@@ -127,10 +127,15 @@ def _signal(cut: DecoderCut, call: Prompt, place: int, group: Group, tokens: Ten
             )
         votes = {index - begin: call.looks[index].votes(group) for index in wanted}
         found["cross_attention"] = LayerVotes(votes, place - begin, "cross_attention")
-    if call.embeds is not None:
-        mask = call.layout.real & ~call.layout.placeholders
+    if "hidden_states" in needs:
+        found["hidden_states"] = tokens.detach()
+    if call.embeds is not None and cut.first_layer is not None:
+        found |= cut.first_layer.signals(_tokens(call.embeds, group, None), needs)
+    if call.embeds is not None and "text" in needs:
+        places = call.layout.placeholders
+        mask = call.layout.real & ~places
         rows = group.rows.to(call.embeds.device)
-        found["text"] = Text(call.embeds[rows], mask[group.rows])
+        found["text"] = Text(call.embeds[rows], mask[group.rows], question_of(mask, places)[group.rows])
     source = f"adapter {cut.family.name!r} target {cut.cut.target!r} inside the language model"
     return Signal(**found, shape=(tokens.shape[0], tokens.shape[1]), source=source)
 

@@ -35,6 +35,7 @@ from tokprune.adapters.decoder.shorter import Later, Shorter
 from tokprune.adapters.decoder.state import Continuation, Left, Prompt, Remembered, Step
 from tokprune.adapters.decoder.votes import Looks
 from tokprune.adapters.entrance import Entrance
+from tokprune.adapters.firstlayer import READER_SIGNALS, FirstLayer
 from tokprune.adapters.generations import Generations
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
@@ -61,8 +62,14 @@ from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
 from tokprune.signal import SignalName
 
-INSIDE_SIGNALS = ("tokens", SignalName("cross_attention", voters="text"), "text")
-"""What is observed inside a language model: text tokens vote for image tokens, in the layers in front of the cut."""
+INSIDE_SIGNALS = ("tokens", SignalName("cross_attention", voters="text"), "text", "hidden_states")
+"""What is observed inside a language model: text tokens vote for image tokens, in the layers in front of the cut. What
+the first layer makes of the image tokens comes on top where its projections are known: `inside_signals`."""
+
+
+def inside_signals(model: nn.Module, family: PromptFamily) -> tuple[str, ...]:
+    """What is observed inside the language model of `model`."""
+    return (*INSIDE_SIGNALS, *(READER_SIGNALS if FirstLayer.of(model, family) is not None else ()))
 
 
 class DecoderCut(Attached):
@@ -79,13 +86,15 @@ class DecoderCut(Attached):
     ) -> None:
         super().__init__(model, cut, done, owner)
         self.family, self.at = family, Reader.of(model, family)
-        self.places = check_cut(family, cut, len(self.at.layers), INSIDE_SIGNALS)
+        self.places = check_cut(family, cut, len(self.at.layers), inside_signals(model, family))
         self.wanted = {
             place: [begin + index for index in layer_indices(cut.needs["cross_attention"], place - begin)]
             if "cross_attention" in cut.needs
             else []
             for begin, place in pairwise((0, *self.places))
         }
+        ahead = any(name in cut.needs for name in READER_SIGNALS)
+        self.first_layer = FirstLayer.of(model, family) if ahead else None
         self.reader = self.at.layers[self.places[0]]
         self.names = [list(inspect.signature(layer.forward).parameters) for layer in self.at.layers]
         front = MergedFront if family.vectors is None else DelegatingFront
@@ -192,7 +201,7 @@ class DecoderCut(Attached):
         real = torch.ones_like(places) if mask is None else mask[::copies].to(places.device).bool()
         layout = Layout(places, real, copies)
         run = Prompt(layout=layout, whole=Left(torch.ones_like(layout.placeholders), (), [length] * call.rows))
-        if "text" in self.cut.needs:
+        if any(name in self.cut.needs for name in ("text", *READER_SIGNALS)):
             run.embeds = embeds.detach()[::copies]
         enter_call(self, run)
 

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
+from tokprune.adapters.decoder.cut import DecoderCut, inside_signals
 from tokprune.adapters.decoder.family import Reader
+from tokprune.adapters.firstlayer import READER_SIGNALS, FirstLayer
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.placeholders import PlaceholderPruning
@@ -18,7 +19,7 @@ from tokprune.adapters.shape import known_shape
 from tokprune.after import After
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
-from tokprune.signal import SignalName
+from tokprune.signal import ENCODER_VECTORS, SignalName
 
 
 class EmbedMergeAdapter:
@@ -55,15 +56,18 @@ class EmbedMergeAdapter:
             SignalName(name, voters="image", pooled=name == "encoder_attention" and family.places is not None)
             for name in family.sources
         ]
+        encoder = ENCODER_VECTORS if "encoder_attention" in family.sources else ()
         if "cross_attention" not in family.sources and Reader.known(model, family):
-            found.insert(0, SignalName("cross_attention", voters="text", apart=(*found, *grid)))
-        return {"image": ("tokens", *found, "text", *grid)}
+            found.insert(0, SignalName("cross_attention", voters="text", apart=(*found, *grid, *encoder)))
+        ahead = READER_SIGNALS if FirstLayer.of(model, family) is not None else ()
+        return {"image": ("tokens", *found, "text", *grid, *encoder, *ahead)}
 
     def offers_after(self, model: nn.Module, target: str, after: After) -> tuple[str, ...]:
         """The signals inside the language model, where tokens can leave there."""
         with known_shape(model, f"adapter {self.name!r}"):
-            known = Reader.known(model, self.family(model))
-        return INSIDE_SIGNALS if known else self.offers(model)[target]
+            family = self.family(model)
+            known = Reader.known(model, family)
+        return inside_signals(model, family) if known else self.offers(model)[target]
 
     def weighs(
         self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from tokprune.adapters.attention import find_attention
-from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
+from tokprune.adapters.decoder.cut import DecoderCut, inside_signals
 from tokprune.adapters.decoder.family import Reader
+from tokprune.adapters.firstlayer import READER_SIGNALS, FirstLayer
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
@@ -61,15 +62,21 @@ class QFormerAdapter:
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Targets and their signals."""
-        return {"query": self.signals, "image": ENCODER_SIGNALS}
+        ahead: tuple[str, ...] = ()
+        if hasattr(model, "language_model"):
+            with known_shape(model, f"adapter {self.name!r}"):
+                family = query_family(model, self.name, self.asks)
+            ahead = READER_SIGNALS if FirstLayer.of(model, family) is not None else ()
+        return {"query": (*self.signals, *ahead), "image": ENCODER_SIGNALS}
 
     def offers_after(self, model: nn.Module, target: str, after: After) -> tuple[str, ...]:
         """The signals of query tokens inside the language model, and of image tokens inside the encoder."""
         if target != "query" or not hasattr(model, "language_model"):
             return tuple(self.offers(model)[target])
         with known_shape(model, f"adapter {self.name!r}"):
-            known = Reader.known(model, query_family(model, self.name, self.asks))
-        return INSIDE_SIGNALS if known else tuple(self.offers(model)[target])
+            family = query_family(model, self.name, self.asks)
+            known = Reader.known(model, family)
+        return inside_signals(model, family) if known else tuple(self.offers(model)[target])
 
     def weighs(
         self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None

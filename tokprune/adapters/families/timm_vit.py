@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.attention import find_attention
+from tokprune.adapters.attention import find_attention, projections_of
 from tokprune.adapters.calls import during_call
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning, refuse_mask
 from tokprune.adapters.output.family import EncoderFamily
@@ -47,7 +47,8 @@ class TimmVit:
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Its one target and the signals."""
-        return {"image": ENCODER_SIGNALS}
+        unnormed = projections_of(model.get_submodule("blocks.0.attn")) == {"qkv": "query key value"}
+        return {"image": tuple(name for name in ENCODER_SIGNALS if unnormed or name != "encoder_values")}
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens between the blocks."""

@@ -21,13 +21,14 @@ from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.output.pruning import Output, OutputPruning, unprotected
 from tokprune.adapters.refusals import refuse_recomputing, refuse_what_needs_a_mask
 from tokprune.adapters.shape import Relied, checkpoints
-from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.sources import AttentionSource, vector_sources
 from tokprune.after import falling_counts, layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
+from tokprune.signal import ENCODER_VECTORS
 
-ENCODER_SIGNALS = ("tokens", "encoder_attention", "self_attention", "grid")
+ENCODER_SIGNALS = ("tokens", "encoder_attention", "self_attention", "grid", *ENCODER_VECTORS)
 """What is observed where tokens leave; both attentions are that of the encoder's layers, [CLS] voting too."""
 
 ENCODER_ATTENTION = ("encoder_attention", "self_attention")
@@ -82,7 +83,8 @@ class EncoderPruning(OutputPruning):
                 if name in self.cut.needs:
                     chosen = layer_indices(self.cut.needs[name], end - begin)
                     found += [replace(self.family.attention[begin + index], signal=name) for index in chosen]
-        return [replace(source, protected=self.protected) for source in found]
+        ends = [self.family.attention[end - 1] for end in self.places] if self.family.attention else []
+        return [replace(source, protected=self.protected) for source in (*found, *vector_sources(ends, self.cut))]
 
     def _relies(self) -> list[Relied]:
         return checkpoints(self.points)

@@ -16,7 +16,7 @@ from tokprune.adapters.reducing import reduce_tokens
 from tokprune.functional import kept_index
 from tokprune.functional.chunks import is_traced
 from tokprune.interfaces import Choice, Observed
-from tokprune.signal import ATTENTION_NAMES, Signal
+from tokprune.signal import ATTENTION_NAMES, ENCODER_VECTORS, Signal
 
 
 @dataclass(kw_only=True)
@@ -50,6 +50,13 @@ class OutputPruning(Attached):
         found: dict[str, Any] = {
             name: self.capture.layer_votes(call, name, layers[name]) for name in ATTENTION_NAMES if name in needs
         }
+        found |= {
+            name: self.capture.vectors_of(call, name)[:, self.protected :]
+            for name in ENCODER_VECTORS[1:]
+            if name in needs
+        }
+        if "encoder_features" in needs:
+            found["encoder_features"] = tokens.detach()
         if "tokens" in needs:
             found["tokens"] = tokens.detach()
         if "grid" in needs:

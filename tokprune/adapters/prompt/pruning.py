@@ -21,7 +21,7 @@ from tokprune.adapters.prompt.signal import ImageSignals
 from tokprune.adapters.prompt.weighing import PromptWeighing
 from tokprune.adapters.rows import Rows
 from tokprune.adapters.sizes import Sizes
-from tokprune.adapters.sources import chosen_sources
+from tokprune.adapters.sources import chosen_sources, layer_around
 from tokprune.adapters.upstream import cache_in
 from tokprune.interfaces import Cut, Observed
 
@@ -46,7 +46,8 @@ class PromptPruning(Attached):
         refuse_cut(family, cut, config)
         watched = filter(None, (family.base, family.language_model))
         sources = chosen_sources(family.sources, cut)
-        self.capture = Capture(self, model, sources, family.vectors, tuple(watched))
+        features = layer_around(family.sources["encoder_attention"][-1]) if "encoder_features" in cut.needs else None
+        self.capture = Capture(self, model, sources, family.vectors, tuple(watched), features)
         signals = ImageSignals(model, self.base, family, cut, self.capture)
         self.shortener = Shortener(family, cut, signals, config)
         self.continued = Continuations()

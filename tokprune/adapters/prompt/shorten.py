@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -109,7 +110,7 @@ class Shortener:
         found = []
         for kind in sorted(set(kinds)):
             which = [index for index, each in enumerate(kinds) if each == kind]
-            signal = self.signals.of(call, arguments, which, images.observed(which))
+            signal = self.signals.of(call, arguments, which, images.observed(which), partial(images.read, which))
             choice = self.cut.choose(signal)
             count = choice.kept.shape[1]
             if self.cut.keep is None:

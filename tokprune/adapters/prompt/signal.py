@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.capture import Capture
+from tokprune.adapters.firstlayer import READER_SIGNALS, FirstLayer
 from tokprune.adapters.packed import PackedAttention
 from tokprune.adapters.prompt.call import PromptCall
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
-from tokprune.pooled import PooledVotes, padded_places
-from tokprune.signal import ATTENTION_NAMES, Signal, Text
+from tokprune.pooled import PooledVotes, mean_of_places, padded_places
+from tokprune.signal import ATTENTION_NAMES, ENCODER_VECTORS, Signal, Text, question_of
 
 
 class ImageSignals:
@@ -32,13 +33,25 @@ class ImageSignals:
 
     def __init__(self, model: Any, base: nn.Module, family: PromptFamily, cut: Cut, capture: Capture) -> None:
         self.model, self.base, self.family, self.cut, self.capture = model, base, family, cut, capture
+        ahead = any(name in cut.needs for name in READER_SIGNALS)
+        self.first_layer = FirstLayer.of(model, family) if ahead else None
 
-    def of(self, call: PromptCall, arguments: Mapping[str, Any], images: Sequence[int], tokens: Tensor) -> Signal:
-        """The signal of `images`, whose vectors are `tokens` `[image token dim]`."""
+    def of(
+        self,
+        call: PromptCall,
+        arguments: Mapping[str, Any],
+        images: Sequence[int],
+        tokens: Tensor,
+        read: Callable[[], Tensor],
+    ) -> Signal:
+        """The signal of `images`, whose vectors are `tokens` `[image token dim]`; `read` gives what is read of them."""
         needs, found = self.cut.needs, dict[str, Any]()
         for name in ATTENTION_NAMES:
             if name in needs:
                 found[name] = self._votes(call, arguments, name, images)
+        found |= {name: self._vectors(call, arguments, name, images) for name in ENCODER_VECTORS if name in needs}
+        if self.first_layer is not None:
+            found |= self.first_layer.signals(read(), needs)
         if "tokens" in needs:
             found["tokens"] = tokens.detach()
         if "text" in needs:
@@ -60,19 +73,31 @@ class ImageSignals:
     def _votes(self, call: PromptCall, arguments: Mapping[str, Any], name: str, images: Sequence[int]) -> LayerVotes:
         depth = len(self.family.sources[name])
         votes: Any = self.capture.layer_votes(call, name, range(depth))
-        if self.family.places is None or name != "encoder_attention":
+        chosen = self._places(call, arguments, images) if name == "encoder_attention" else None
+        if chosen is None or call.places is None:
             found: LayerVotes = votes
             return found
-        if call.places is None:
-            counts = [] if call.features is None else call.features.counts
-            call.places = self.family.places(self.base, arguments, counts)
-        chosen = padded_places([call.places[image] for image in images])
         wanted = layer_indices(self.cut.needs[name], depth)
         if isinstance(votes[wanted[0]], PackedAttention):
             pooled = {index: votes[index].pooled(chosen, len(call.places)) for index in wanted}
         else:
             pooled = {index: PooledVotes(votes[index], chosen) for index in wanted}
         return LayerVotes(pooled, depth, name)
+
+    def _places(self, call: PromptCall, arguments: Mapping[str, Any], images: Sequence[int]) -> Tensor | None:
+        """Of which encoder tokens the images' tokens are made `[image token merged]`; None: of one each, in order."""
+        if self.family.places is None:
+            return None
+        if call.places is None:
+            counts = [] if call.features is None else call.features.counts
+            call.places = self.family.places(self.base, arguments, counts)
+        return padded_places([call.places[image] for image in images])
+
+    def _vectors(self, call: PromptCall, arguments: Mapping[str, Any], name: str, images: Sequence[int]) -> Tensor:
+        """A vector of the encoder for each target token: the mean of what it is made of, zero where that is nothing."""
+        states = self.capture.vectors_of(call, name)[:, self.family.sources["encoder_attention"][-1].protected :]
+        places = self._places(call, arguments, images)
+        return states if places is None else mean_of_places(states, places)
 
     def _text(self, call: PromptCall, arguments: Mapping[str, Any], images: Sequence[int]) -> Text:
         """One prompt for each image: a row with several images lends its text to each of them."""
@@ -86,4 +111,5 @@ class ImageSignals:
             words = ids.masked_fill(places, 0)  # some placeholders are not in the vocabulary
             embeddings = self.model.get_input_embeddings()(words).detach()
         owner = torch.tensor([rows[image] for image in images], device=places.device)
-        return Text(embeddings[owner.to(embeddings.device)], (mask.bool() & ~places)[owner])
+        words_of = mask.bool() & ~places
+        return Text(embeddings[owner.to(embeddings.device)], words_of[owner], question_of(words_of, places)[owner])
