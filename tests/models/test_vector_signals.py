@@ -102,6 +102,15 @@ def test_whispers_are_those_of_the_encoders_last_layer():
         assert torch.equal(getattr(signal, name), expected), name
 
 
+def test_without_a_tap_projections_are_observed():
+    family = BY_NAME["timm with registers"]
+    model, signal = observed(family, ENCODER_VECTORS, after=2)
+    features, fused = outputs(model, family.inputs(), "blocks.1", "blocks.1.attn.qkv")
+    found = (features, *fused.chunk(3, dim=-1)[1:])
+    for name, expected in zip(ENCODER_VECTORS, found, strict=True):
+        assert torch.equal(getattr(signal, name), expected[:, model.num_prefix_tokens :]), name
+
+
 READERS = {
     "llava": ("model.language_model.layers.0", "input_layernorm"),
     "qwen3-vl": ("model.language_model.layers.0", "input_layernorm"),

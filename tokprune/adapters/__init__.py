@@ -1,11 +1,11 @@
 """Adapters: what knows one model family. Built from seams, so that a family is a few lines.
 
 For an adapter of your own there is the seam between the layers of an image encoder: `EncoderPruning`, told by an
-`EncoderFamily` where the parts of a model are, and by one `AttentionSource` for each layer where its queries and keys
-come from; and the one between the layers of a language model: `DecoderCut`, told by a `PromptFamily`. `tokprune new
+`EncoderFamily` where the parts of a model are, with the attention that `find_attention` finds; and the one between the layers of a language model: `DecoderCut`, told by a `PromptFamily`. `tokprune new
 adapter NAME` writes an example.
 """
 
+from tokprune.adapters.attention import find_attention
 from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
 from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
@@ -69,4 +69,5 @@ __all__ = [
     "VisionEncoderDecoder",
     "Vit",
     "Whisper",
+    "find_attention",
 ]

@@ -28,6 +28,8 @@ FUSED = ("qkv", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "to_qkv")
 """Names of projections that make queries, keys and values at once."""
 QUERY_AND_FUSED = ("q_attn", "c_attn")
 """GPT-2's cross-attention: queries alone, keys and values at once."""
+VALUES = ("v_proj", "value", "to_v", "v", "v_lin", "value_proj", "v_layer", "wv")
+"""Names of the projections that make values alone."""
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "nhead")
 """Names of the number of heads."""
 HEAD_SIZES = ("head_dim", "attention_head_size")
@@ -98,6 +100,27 @@ def projections_of(module: nn.Module) -> Mapping[str, str] | None:
     if children.issuperset(QUERY_AND_FUSED):
         return dict(zip(QUERY_AND_FUSED, ("query", "key value"), strict=True))
     return next(({name: "query key value"} for name in FUSED if name in children), None)
+
+
+def projections_for(model: nn.Module, source: AttentionSource) -> list[tuple[str, str]]:
+    """Path of each projection that makes what is kept of a source -> what it makes.
+
+    Raises:
+        AdapterError: nothing makes it.
+    """
+    if source.part is None:
+        return list(source.modules)
+    found = [(path, made) for path, made in source.modules if source.part in made.split()]
+    attention = source.attention or source.modules[0][0].rpartition(".")[0]
+    children = dict(module_at(model, attention).named_children())
+    if not found and source.part == "value":
+        found = [(f"{attention}.{name}", "value") for name in VALUES if name in children][:1]
+    if not found:
+        raise AdapterError(
+            f"no module of {attention!r} is known to make its {source.part}s, so {source.signal!r} cannot be observed; "
+            f"expected one of {', '.join(VALUES)}. Do not offer {source.signal!r} here"
+        )
+    return found
 
 
 def _heads_and_scale(path: str, module: nn.Module, parts: Mapping[str, str]) -> tuple[int, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tokprune.adapters.attention import projections_for
 from tokprune.adapters.calls import Observation, current_call
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
@@ -51,7 +52,7 @@ class Capture:
         """Paths of the modules at which a source is observed: its attention if that can be tapped."""
         if source.attention is not None and reaches(module_at(self.model, source.attention)):
             return [source.attention]
-        return [path for path, _ in source.modules]
+        return [path for path, _ in projections_for(self.model, source)]
 
     def install(self, undo: list[Any]) -> None:
         """Put taps and hooks in place, and append what takes each of them off to `undo`."""
@@ -61,7 +62,7 @@ class Capture:
                 undo.append(tap)
                 tap.install()
                 continue
-            for path, parts in source.modules:
+            for path, parts in projections_for(self.model, source):
                 hook = Hook(self._on_projection, source, parts)
                 undo.append(self.modules[path].register_forward_hook(hook))
         if self.features is not None:
@@ -91,6 +92,9 @@ class Capture:
     def _on_projection(self, source: AttentionSource, parts: str, module: nn.Module, args: Any, output: Tensor) -> None:
         call = current_call(self.owner)
         if call is None or call.done:
+            return
+        if source.part is not None:
+            call.states[source.signal] = source.split(parts, output)[source.part].transpose(1, 2).flatten(2)
             return
         # Old modules compute the keys first, so queries and keys meet here, in whichever order they come.
         halves = call.halves.setdefault(source.slot, {})
