@@ -1,8 +1,8 @@
-"""Adapters: what knows one model family. Built from seams, so that a family is a few lines.
+"""Adapters: what knows one model family. Built from three mechanisms, so that a family is a few lines.
 
-For an adapter of your own there is the seam between the layers of an image encoder: `EncoderPruning`, told by an
-`EncoderFamily` where the parts of a model are, with the attention that `find_attention` finds; and the one between the layers of a language model: `DecoderCut`, told by a `PromptFamily`. `tokprune new
-adapter NAME` writes an example.
+An adapter of your own prunes between the layers of an image encoder by `EncoderPruning`, and says in an `EncoderFamily`
+where the parts of a model are, with the attention that `find_attention` finds; or between the layers of a language
+model by `DecoderCut`, with a `PromptFamily`. `tokprune new adapter NAME` writes an example.
 """
 
 from tokprune.adapters.attention import find_attention
