@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.attached import attachments_on
 from tokprune.adapters.attention import crosses
 from tokprune.adapters.calls import Observation, current_call, during_call, enter_call
 from tokprune.adapters.decoder.layout import image_sizes
 from tokprune.adapters.decoder.shorter import Shorter
 from tokprune.adapters.entrance import Entrance
-from tokprune.adapters.hooks import Hook, MethodShim
+from tokprune.adapters.hooks import Hook, MethodShim, parts_on
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import encoded_before, named_arguments, refuse_precomputed
 from tokprune.adapters.rows import Rows
@@ -79,14 +78,18 @@ class Announced(Observation):
 
 def left_in_front(owner: Any) -> list[int] | None:
     """How many tokens each image has left after another policy pruned in front of the language model, or None."""
-    found = (each.tokens_left() for each in attachments_on(owner.model) if hasattr(each, "tokens_left"))
-    return next((each for each in found if each is not None), None)
+    return next(filter(None, (each.tokens_left() for each in _in_front(owner))), None)
 
 
 def rows_in_front(owner: Any) -> Rows | None:
     """What another policy let through of a finished prompt, or None."""
-    found = (each.rows_left() for each in attachments_on(owner.model) if hasattr(each, "rows_left"))
-    return next((each for each in found if each is not None), None)
+    return next((rows for each in _in_front(owner) if (rows := each.rows_left()) is not None), None)
+
+
+def _in_front(owner: Any) -> Iterator[Any]:
+    """The policies that prune in front of the language model: each stands in for methods of the model."""
+    found = dict.fromkeys(part.attachment for part in parts_on(owner.model))
+    return (each for each in found if hasattr(each, "tokens_left"))
 
 
 class MergedFront:
