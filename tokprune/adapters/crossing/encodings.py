@@ -14,6 +14,7 @@ from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.crossing.tilevotes import Tiles
 from tokprune.adapters.outercall import named_arguments
 from tokprune.adapters.sources import AttentionSource, vector_sources
+from tokprune.adapters.wording import at_target
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
 from tokprune.signal import ENCODER_VECTORS, Signal
@@ -92,7 +93,7 @@ def signal_of(
         **found,
         **observed,
         shape=(tokens.shape[0], tokens.shape[1]),
-        source=f"adapter {family.name!r} target {cut.target!r}",
+        source=at_target(family.name, cut),
     )
 
 

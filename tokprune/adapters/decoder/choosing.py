@@ -15,6 +15,7 @@ from tokprune.adapters.decoder.state import Left, Prompt
 from tokprune.adapters.grouped import observed_in_groups
 from tokprune.adapters.reducing import reduce_tokens
 from tokprune.adapters.rows import Rows
+from tokprune.adapters.wording import at_target
 from tokprune.after import falling_counts
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Observed
@@ -136,7 +137,7 @@ def _signal(cut: DecoderCut, call: Prompt, place: int, group: Group, tokens: Ten
         mask = call.layout.real & ~places
         rows = group.rows.to(call.embeds.device)
         found["text"] = Text(call.embeds[rows], mask[group.rows], question_of(mask, places)[group.rows])
-    source = f"adapter {cut.family.name!r} target {cut.cut.target!r} inside the language model"
+    source = f"{at_target(cut.family.name, cut.cut)} inside the language model"
     return Signal(**found, shape=(tokens.shape[0], tokens.shape[1]), source=source)
 
 

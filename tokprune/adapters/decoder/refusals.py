@@ -15,6 +15,7 @@ from tokprune.adapters.outercall import Options
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.refusals import STEPS_BACK, refuse_cache, refuse_cache_option, refuse_recomputing
 from tokprune.adapters.upstream import grows_freely, mixes_up_images
+from tokprune.adapters.wording import at_target
 from tokprune.after import layers_before
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
@@ -27,7 +28,7 @@ def check_cut(family: PromptFamily, cut: Cut, depth: int, offered: Collection[st
         AdapterError: a policy that does not go together with pruning inside the language model.
         InvalidValueError: there are not that many layers.
     """
-    where = f"adapter {family.name!r} target {cut.target!r}, inside the language model"
+    where = f"{at_target(family.name, cut)}, inside the language model"
     places = layers_before(max(1, min(AFTER, depth - 1)) if cut.after is None else cut.after, depth)
     if places[-1] == depth:
         raise AdapterError(f"{where}: after the last of {depth} layers nothing is left to save; give a smaller `after`")

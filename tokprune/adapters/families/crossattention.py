@@ -13,6 +13,7 @@ from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.output.crossed import CrossedPruning
 from tokprune.adapters.shape import known_shape
+from tokprune.adapters.wording import at_target, check_target
 from tokprune.after import After, layers_before
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -58,8 +59,7 @@ class CrossAttentionAdapter:
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut at the encoder's output, or where `after` says: behind so many cross-attention layers of the decoder."""
-        if cut.target != self.target:
-            raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: {self.target!r}")
+        check_target(self.name, cut, [self.target])
         with known_shape(model, f"adapter {self.name!r}"):
             family = self.family(model)
         place = layers_in_front(family, cut)
@@ -74,7 +74,7 @@ def layers_in_front(family: CrossFamily, cut: Cut) -> int:
     Raises:
         AdapterError: there are not so many, or nothing would be left behind the cut, or `after` names several places.
     """
-    where, depth = f"adapter {family.name!r} target {cut.target!r}", len(family.crossings)
+    where, depth = at_target(family.name, cut), len(family.crossings)
     if cut.after is None:
         return 1 if "cross_attention" in cut.needs else 0
     places = layers_before(cut.after, depth) if not isinstance(cut.after, int) else (cut.after,)

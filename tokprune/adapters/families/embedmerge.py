@@ -16,8 +16,8 @@ from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.placeholders import PlaceholderPruning
 from tokprune.adapters.prompt.weighing import weighs
 from tokprune.adapters.shape import known_shape
+from tokprune.adapters.wording import check_target
 from tokprune.after import After
-from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 from tokprune.signal import ENCODER_VECTORS, SignalName
 
@@ -78,8 +78,7 @@ class EmbedMergeAdapter:
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens in front of the language model, or inside if `after` or the text's votes are wanted."""
-        if cut.target != "image":
-            raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'image'")
+        check_target(self.name, cut, ["image"])
         with known_shape(model, f"adapter {self.name!r}"):
             family = self.family(model)
         text_votes = "cross_attention" in cut.needs and "cross_attention" not in family.sources

@@ -14,6 +14,7 @@ from tokprune.adapters.modules import module_at
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.shape import known_shape
+from tokprune.adapters.wording import check_target
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -67,8 +68,7 @@ class EncoderAdapter:
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens between the encoder's layers."""
-        if cut.target != "image":
-            raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: 'image'")
+        check_target(self.name, cut, ["image"])
         with known_shape(model, f"adapter {self.name!r}"):
             family = self._family(model)
         return EncoderPruning(model, family, cut, done, owner)

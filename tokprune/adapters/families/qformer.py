@@ -20,8 +20,8 @@ from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.weighing import weighs
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
+from tokprune.adapters.wording import check_target
 from tokprune.after import After
-from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 from tokprune.signal import SignalName
 
@@ -92,13 +92,12 @@ class QFormerAdapter:
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where their reader takes over, the image tokens between the encoder's layers."""
+        check_target(self.name, cut, ["query", "image"])
         if cut.target == "image":
             with known_shape(model, f"adapter {self.name!r}"):
                 encoder = encoder_family(model, self.name)
             return EncoderPruning(model, encoder, cut, done, owner)
-        if cut.target == "query":
-            return self.attach_query(model, cut, done, owner)
-        raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its targets: 'query', 'image'")
+        return self.attach_query(model, cut, done, owner)
 
     def attach_query(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where the language model takes over."""

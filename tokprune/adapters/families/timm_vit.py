@@ -16,7 +16,8 @@ from tokprune.adapters.calls import during_call
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning, refuse_mask
 from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.shape import Relied, has, takes
-from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.adapters.wording import check_target
+from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Attachment, Cut, Observed
 
 
@@ -52,8 +53,7 @@ class TimmVit:
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens between the blocks."""
-        if cut.target != "image":
-            raise AdapterError(f"adapter {self.name!r} has no target {cut.target!r}; its target: 'image'")
+        check_target(self.name, cut, ["image"])
         return TimmPruning(model, _family(model, self.name), cut, done, owner)
 
 

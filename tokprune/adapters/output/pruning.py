@@ -13,6 +13,7 @@ from tokprune.adapters.attached import Attached
 from tokprune.adapters.calls import Observation
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.reducing import reduce_tokens
+from tokprune.adapters.wording import at_target
 from tokprune.functional import kept_index
 from tokprune.functional.chunks import is_traced
 from tokprune.interfaces import Choice, Observed
@@ -42,7 +43,7 @@ class OutputPruning(Attached):
     def where(self) -> str:
         """The adapter and the target, for messages."""
         family: Any = self.family  # type: ignore[attr-defined]
-        return f"adapter {family.name!r} target {self.cut.target!r}"
+        return at_target(family.name, self.cut)
 
     def _signal(self, call: Output, tokens: Tensor, layers: Mapping[str, Sequence[int]]) -> Signal:
         """What was observed of `tokens` `[image token dim]`; of attention, in these layers of each signal."""

@@ -9,13 +9,14 @@ from tokprune.adapters.outercall import Options, refuse_precomputed
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.refusals import refuse_after, refuse_finished_mask, refuse_pieces
 from tokprune.adapters.upstream import CACHE_IN_WORDS, cache_in
+from tokprune.adapters.wording import at_target
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut
 
 
 def refuse_cut(family: PromptFamily, cut: Cut, config: Any) -> None:
     """Raise `AdapterError` if a language model with this configuration cannot be handed a shorter prompt rightly."""
-    where = f"adapter {family.name!r} target {cut.target!r}"
+    where = at_target(family.name, cut)
     refuse_after(where, "in front of the language model", cut, ", or choose target 'image'" * bool(family.vectors))
     if not cut.reduction.removes and getattr(config, "sliding_window", None) is not None:
         raise AdapterError(

@@ -13,6 +13,7 @@ from tokprune.adapters.firstlayer import READER_SIGNALS, FirstLayer
 from tokprune.adapters.packed import PackedAttention
 from tokprune.adapters.prompt.call import PromptCall
 from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.wording import at_target
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut
 from tokprune.layers import LayerVotes, layer_indices
@@ -61,7 +62,7 @@ class ImageSignals:
         return Signal(
             **found,
             shape=(tokens.shape[0], tokens.shape[1]),
-            source=f"adapter {self.family.name!r} target {self.cut.target!r}",
+            source=at_target(self.family.name, self.cut),
         )
 
     def grids(self, call: PromptCall, arguments: Mapping[str, Any]) -> Sequence[tuple[int, int] | None]:
