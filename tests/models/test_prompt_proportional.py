@@ -2,6 +2,9 @@
 added to its masks by hand, answers and generates the same.
 """
 
+import copy
+import warnings
+
 import pytest
 import torch
 
@@ -11,12 +14,15 @@ from .families import embedmerge, qformer, qwen
 from .families.family import GENERATE, assert_same
 from .proportional import column_sizes, plain, told, weighed_by_hand
 from .test_families import lent
+from .traces import traces
 
 FAMILIES = [
     *(each for each in qformer.FAMILIES if each.target == "query" and each.adapter != "blip2-retrieval"),
     *embedmerge.FAMILIES,
     *qwen.FAMILIES,
 ]
+KINDS = ("blip2 with t5, query tokens", "gemma3", "qwen3-vl")
+"""Others that read a prompt in a way of their own."""
 FIRST = [FAMILIES[0], *embedmerge.FAMILIES[:1]]
 GENERATING = [each for each in FAMILIES if each.generated is not None]
 
@@ -55,3 +61,18 @@ def test_it_counts_in_every_step_of_a_generation(family, mode):
     with tokprune.apply(model, **policy):
         found = family.generate(model, inputs, mode)
     assert torch.equal(family.new(model, inputs, found), expected)
+
+
+@pytest.mark.parametrize("family", [*FIRST, *(each for each in FAMILIES if each.name in KINDS)], ids=str)
+def test_a_model_that_merges_passes_its_own_check_is_copied_and_given_back(family):
+    model, inputs = copy.deepcopy(lent(family)), family.inputs()
+    before = traces(model)
+    handle = tokprune.apply(model, scorer="l2-norm", keep=0.5, reduction="merge", target=family.target)
+    assert handle.policy.attention == "proportional"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="handle.check did not prove")
+        handle.check(inputs)
+    merged, twin = family.answer(model, inputs), copy.deepcopy(model)
+    handle.remove()
+    assert traces(model) == before
+    assert torch.equal(family.answer(twin, inputs), merged)
