@@ -88,3 +88,14 @@ def refuse_recomputing(layers: Iterable[nn.Module]) -> None:
             "gradient checkpointing in this release of transformers runs each layer's hooks again in backward, where "
             "the tokens that were chosen are no longer known; switch it off, or install a newer transformers"
         )
+
+
+def refuse_weighing_again(layers: Iterable[nn.Module]) -> None:
+    """Raise `UnsupportedCallError` where gradient checkpointing would run `layers` whose keys are weighed once more."""
+    if torch.is_grad_enabled() and any(
+        each.training and getattr(each, "gradient_checkpointing", False) for each in layers
+    ):
+        raise UnsupportedCallError(
+            "gradient checkpointing runs the layers of the language model again in backward, where it is no longer "
+            "known how many tokens a merged one stands for; switch it off, or use attention='plain'"
+        )

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tokprune.adapters.decoder.family import AFTER, Reader
 from tokprune.adapters.decoder.layout import Group, unfit
 from tokprune.adapters.decoder.shorter import Shorter
 from tokprune.adapters.outercall import Options
 from tokprune.adapters.prompt.family import PromptFamily
-from tokprune.adapters.refusals import STEPS_BACK, refuse_cache, refuse_cache_option, refuse_recomputing
+from tokprune.adapters.refusals import (
+    STEPS_BACK,
+    refuse_cache,
+    refuse_cache_option,
+    refuse_recomputing,
+    refuse_weighing_again,
+)
 from tokprune.adapters.upstream import grows_freely, mixes_up_images
 from tokprune.adapters.wording import at_target
 from tokprune.after import layers_before
@@ -78,11 +83,8 @@ def check_prompt(reader: Reader, cut: Cut, mask: Any, cache: Any) -> None:
             "and 'eager' only; call model.set_attn_implementation('sdpa'), or prune in front of the language model"
         )
     refuse_recomputing(reader.layers)
-    if cut.attention == "proportional" and torch.is_grad_enabled() and any(map(_checkpoints, reader.layers)):
-        raise UnsupportedCallError(
-            "gradient checkpointing runs the layers of the language model again in backward, where it is no longer "
-            "known how many tokens a merged one stands for; switch it off, or use attention='plain'"
-        )
+    if cut.attention == "proportional":
+        refuse_weighing_again(reader.layers)
     if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
         raise UnsupportedCallError(
             "an attention mask of one's own does not say which tokens are padding; give attention_mask [batch sequence]"
@@ -95,10 +97,6 @@ def check_prompt(reader: Reader, cut: Cut, mask: Any, cache: Any) -> None:
             "images in a call that goes on from a cache: the tokens of the earlier calls can no longer vote; give the "
             "whole prompt at once"
         )
-
-
-def _checkpoints(layer: nn.Module) -> bool:
-    return layer.training and bool(getattr(layer, "gradient_checkpointing", False))
 
 
 def check_images(family: PromptFamily, arguments: Mapping[str, Any], counts: Sequence[int]) -> None:

@@ -74,7 +74,7 @@ class DelegatedPruning(PromptPruning):
         self.capture.install(undo)
         if self.biased is not None:
             self._shim(self.biased, "compute_bias", RelativeBias(self, self.biased))
-        if hasattr(model, "generate"):  # else whoever generates does so with the language model, past the image
+        if hasattr(model, "generate"):  # else users generate with the language model, without the image
             self._shim(model, "generate", self._around_generate)
             self._shim(language_model, "generate", self._around_inner_generate)
             self._put(merging(self, language_model))

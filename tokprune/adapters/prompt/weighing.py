@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tokprune.adapters.attention import crosses
@@ -17,6 +16,7 @@ from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import named_arguments
 from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.refusals import refuse_weighing_again
 from tokprune.adapters.shape import Relied, takes
 from tokprune.adapters.sizes import Sizes
 from tokprune.adapters.stages import Stage, Weighing, enter_stage, leave_stage
@@ -73,13 +73,7 @@ class PromptWeighing:
 
     def refuse_checkpointing(self) -> None:
         """Raise `UnsupportedCallError` if layers would run again in backward, where sizes are no longer known."""
-        if torch.is_grad_enabled() and any(
-            each.training and getattr(each, "gradient_checkpointing", False) for each in self.at.layers
-        ):
-            raise UnsupportedCallError(
-                "gradient checkpointing runs the layers of the language model again in backward, where it is no longer "
-                "known how many tokens a merged one stands for; switch it off, or use attention='plain'"
-            )
+        refuse_weighing_again([*self.at.layers, *(() if self.decoder is None else self.decoder.modules())])
 
     def _on_reader(self, reader: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         arguments = named_arguments(reader.forward, args, kwargs)
