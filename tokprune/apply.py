@@ -9,12 +9,23 @@ from typing import Any, overload
 from torch import nn
 
 from tokprune.after import After
-from tokprune.defaults import with_defaults
+from tokprune.bound import adapter_name
+from tokprune.defaults import settled
 from tokprune.errors import AdapterError, AlreadyAppliedError, InvalidValueError
-from tokprune.fit import adapter_for, adapter_name, check_fits, choose_target, required_signals
+from tokprune.fit import bound_to, check_fits, choose_target, required_signals
 from tokprune.handle import Handle, handles_of
 from tokprune.handles import Handles, by_target
-from tokprune.interfaces import Adapter, Aggregator, AttentionKind, Inside, Positions, Reduction, Scorer, Selector
+from tokprune.interfaces import (
+    Adapter,
+    Aggregator,
+    AttentionKind,
+    Bound,
+    Inside,
+    Positions,
+    Reduction,
+    Scorer,
+    Selector,
+)
 from tokprune.keep import Keep
 from tokprune.policy import DEFAULT_POSITIONS, Policy
 from tokprune.wrappers import unwrap
@@ -126,12 +137,12 @@ def apply(
     several = isinstance(policy, Sequence)
     policies = _policies(policy, parts)
     model = unwrap(model)
-    fitting = adapter_for(model, adapter)
-    plans = [_plan(model, fitting, each) for each in policies]
+    bound = bound_to(model, adapter)
+    plans = [_plan(bound, each) for each in policies]
     _check_places(model, plans)
     others = handles_of(model)
     try:
-        made = {id(p): Handle(model, p.policy, fitting, p.target, p.cut) for p in _in_order(plans)}
+        made = {id(p): Handle(bound, p.policy, p.target, p.cut) for p in _in_order(plans)}
         handles = [made[id(plan)] for plan in plans]
         _check_stages(model, handles)
         return Handles(handles) if several else handles[0]
@@ -180,12 +191,12 @@ def _policies(policy: Policy | Sequence[Policy] | None, parts: dict[str, Any]) -
     return policies
 
 
-def _plan(model: nn.Module, adapter: Adapter, policy: Policy) -> _Plan:
-    policy = with_defaults(model, policy, adapter)
-    target = choose_target(model, adapter, policy.target)
+def _plan(bound: Bound, policy: Policy) -> _Plan:
+    policy = settled(bound, policy)
+    target = choose_target(bound, policy.target)
     components = {kind: getattr(policy, kind) for kind in ("scorer", "selector", "reduction")}
     for kind, component in components.items():
-        check_fits(model, adapter, target, kind, component, policy)
+        check_fits(bound, target, kind, component, policy)
     cut = {
         "target": target,
         "needs": required_signals(*components.values()),

@@ -7,9 +7,10 @@ from dataclasses import replace
 from torch import nn
 
 from tokprune.after import After
+from tokprune.bound import adapter_name
 from tokprune.errors import AdapterError
-from tokprune.fit import adapter_for, adapter_name, choose_target, fitting_scorers, offered_signals, resolved_attention
-from tokprune.interfaces import Adapter, Inside
+from tokprune.fit import bound_to, choose_target, fitting_scorers, resolved_attention
+from tokprune.interfaces import Adapter, Bound, Inside
 from tokprune.policy import Policy
 from tokprune.registry import default_registry
 from tokprune.specs import parse_spec
@@ -29,17 +30,19 @@ def with_defaults(model: nn.Module, policy: Policy, adapter: str | Adapter | Non
         AdapterError: no adapter fits the model, no scorer is known to fit the target, or attention cannot be
             proportional there.
     """
-    fitting = adapter_for(model, adapter)
-    target = choose_target(model, fitting, policy.target)
+    return settled(bound_to(model, adapter), policy)
+
+
+def settled(bound: Bound, policy: Policy) -> Policy:
+    """`with_defaults` of an adapter that is bound already."""
+    target = choose_target(bound, policy.target)
     if policy.scorer is None:
-        name = default_scorer(model, fitting, target, policy.after, policy.inside)
+        name = default_scorer(bound, target, policy.after, policy.inside)
         policy = replace(policy, scorer=default_registry().create("scorer", name))
-    return replace(policy, attention=resolved_attention(model, fitting, target, policy))
+    return replace(policy, attention=resolved_attention(bound, target, policy))
 
 
-def default_scorer(
-    model: nn.Module, adapter: Adapter, target: str, after: After | None = None, inside: Inside | None = None
-) -> str:
+def default_scorer(bound: Bound, target: str, after: After | None = None, inside: Inside | None = None) -> str:
     """The name of the scorer that is meant on `target` if none is named.
 
     It is the one in the adapter's `default_scorers`, if that fits where `after` says, and else the first of `FALLBACKS`
@@ -48,7 +51,8 @@ def default_scorer(
     Raises:
         AdapterError: none of them fits.
     """
-    offered = offered_signals(model, adapter, target, after, inside)
+    offered = bound.offers_after(target, after, inside)
+    adapter = bound.adapter
     own = getattr(adapter, "default_scorers", {}).get(target)
     fitting = fitting_scorers(target, offered)
     tried = (*([own] if own else []), *FALLBACKS)

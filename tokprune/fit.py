@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from inspect import signature
 from itertools import chain
 from typing import Any
 
 from torch import nn
 
 from tokprune.after import After
+from tokprune.bound import adapter_name, bind
 from tokprune.errors import AdapterError
-from tokprune.interfaces import Adapter, AttentionKind, Inside, Reduction, Scorer, Selector
+from tokprune.interfaces import Adapter, AttentionKind, Bound, Reduction, Scorer, Selector
 from tokprune.layers import Layers
 from tokprune.policy import Policy
 from tokprune.registry import Registry, default_registry
@@ -60,46 +60,25 @@ def _remedy(model: nn.Module, registry: Registry) -> str:
     )
 
 
-def adapter_name(adapter: Adapter, registry: Registry | None = None) -> str:
-    """The registered name of an adapter, or its class name."""
-    return (registry or default_registry()).spec_of("adapter", adapter) or type(adapter).__name__
+def bound_to(model: nn.Module, adapter: str | Adapter | None = None) -> Bound:
+    """The adapter for `model`, as `adapter_for` finds it, bound to it."""
+    model = unwrap(model)
+    return bind(adapter_for(model, adapter), model)
 
 
-def choose_target(model: nn.Module, adapter: Adapter, target: str | None) -> str:
-    """`target` if the adapter can cut it on this model; the adapter's first one for None."""
-    offers = adapter.offers(model)
+def choose_target(bound: Bound, target: str | None) -> str:
+    """`target` if the adapter can prune it on this model; the adapter's first one for None."""
     if target is None:
-        return next(iter(offers))
-    if target not in offers:
+        return next(iter(bound.offers))
+    if target not in bound.offers:
         raise AdapterError(
-            f"adapter {adapter_name(adapter)!r} cannot cut target {target!r} of a {type(model).__name__}; "
-            f"its targets: {', '.join(repr(t) for t in offers)}"
+            f"adapter {adapter_name(bound.adapter)!r} cannot cut target {target!r} of a {type(bound.model).__name__}; "
+            f"its targets: {', '.join(repr(t) for t in bound.offers)}"
         )
     return target
 
 
-def offered_signals(
-    model: nn.Module, adapter: Adapter, target: str, after: After | None = None, inside: Inside | None = None
-) -> tuple[str, ...]:
-    """The signals of a target where tokens leave: what an adapter `offers`, or `offers_after` these layers.
-
-    Raises:
-        AdapterError: the adapter does not prune `inside`.
-    """
-    elsewhere = getattr(adapter, "offers_after", None)
-    if inside is not None:
-        if elsewhere is None or "inside" not in signature(elsewhere).parameters:
-            raise AdapterError(
-                f"adapter {adapter_name(adapter)!r} target {target!r} has no pruning point inside the {inside} of a "
-                f"{type(model).__name__}; omit inside={inside!r}"
-            )
-        return tuple(elsewhere(model, target, after, inside))
-    if after is None or elsewhere is None:
-        return tuple(adapter.offers(model)[target])
-    return tuple(elsewhere(model, target, after))
-
-
-def resolved_attention(model: nn.Module, adapter: Adapter, target: str, policy: Policy) -> AttentionKind:
+def resolved_attention(bound: Bound, target: str, policy: Policy) -> AttentionKind:
     """How a kept token counts in attention where `policy` prunes `target`.
 
     Raises:
@@ -107,15 +86,14 @@ def resolved_attention(model: nn.Module, adapter: Adapter, target: str, policy: 
     """
     if policy.attention == "plain" or not policy.groups:
         return "plain"
-    ask = getattr(adapter, "weighs", None)
-    reason = "it is not built for this pruning point yet" if ask is None else ask(model, target, policy.after)
+    reason = bound.weighs(target, policy.after, policy.inside)
     if reason is True:
         return "proportional"
     if policy.attention is None:
         return "plain"
     raise AdapterError(
-        f"adapter {adapter_name(adapter)!r} target {target!r}: attention='proportional' cannot be had where this "
-        f"policy prunes a {type(model).__name__}: {reason}. Take attention='plain', or omit it"
+        f"adapter {adapter_name(bound.adapter)!r} target {target!r}: attention='proportional' cannot be had where this "
+        f"policy prunes a {type(bound.model).__name__}: {reason}. Take attention='plain', or omit it"
     )
 
 
@@ -163,36 +141,26 @@ def fitting_scorers(target: str, offered: Collection[str]) -> list[str]:
     return [entry.name for entry in scorers if not misfits(entry.cls, target, offered)]
 
 
-def check_signals(
-    model: nn.Module, adapter: Adapter, target: str, who: str, required: Collection[str], after: After | None = None
-) -> None:
+def check_signals(bound: Bound, target: str, who: str, required: Collection[str], after: After | None = None) -> None:
     """Raise `AdapterError` if a required signal is not offered; the message lists the scorers that do fit."""
-    offered = offered_signals(model, adapter, target, after)
+    offered = bound.offers_after(target, after)
     missing = [name for name in required if name not in offered]
     if missing:
-        raise AdapterError(f"{who} needs {_listed(missing)}; {_offer(adapter, target, offered)}")
+        raise AdapterError(f"{who} needs {_listed(missing)}; {_offer(bound.adapter, target, offered)}")
 
 
-def check_fits(
-    model: nn.Module,
-    adapter: Adapter,
-    target: str,
-    kind: str,
-    component: Scorer | Selector | Reduction,
-    policy: Policy,
-) -> None:
+def check_fits(bound: Bound, target: str, kind: str, component: Scorer | Selector | Reduction, policy: Policy) -> None:
     """Raise `AdapterError` if a component is not for `target`, or reads what is not offered there.
 
     The message lists the scorers that fit.
     """
-    after = policy.after
-    offered = offered_signals(model, adapter, target, after, policy.inside)
+    offered = bound.offers_after(target, policy.after, policy.inside)
     reasons = misfits(component, target, offered)
     if not reasons:
         return
-    elsewhere = offered_signals(model, adapter, target)
-    hint = "" if after is None or misfits(component, target, elsewhere) else f". Without after={after!r} it fits"
-    raise AdapterError(f"{kind} {component!r} {', and '.join(reasons)}; {_offer(adapter, target, offered)}{hint}")
+    fits = policy.after is not None and not misfits(component, target, bound.offers[target])
+    hint = f". Without after={policy.after!r} it fits" if fits else ""
+    raise AdapterError(f"{kind} {component!r} {', and '.join(reasons)}; {_offer(bound.adapter, target, offered)}{hint}")
 
 
 def _listed(names: Collection[str]) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from tokprune.adapters.attached import attachments_on
 from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError
-from tokprune.interfaces import Adapter, Attachment, Choice, Cut, Observed
+from tokprune.interfaces import Attachment, Bound, Choice, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.policy import Policy
 from tokprune.report import Report, report_of
@@ -36,8 +36,9 @@ class Handle:
             last call may be one that code of yours makes inside `generate`, such as a logits processor.
     """
 
-    def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter, target: str, cut: dict[str, Any]) -> None:
-        self.model, self.policy, self.adapter, self.target = model, policy, adapter, target
+    def __init__(self, bound: Bound, policy: Policy, target: str, cut: dict[str, Any]) -> None:
+        self.model, self.policy, self.adapter, self.target = bound.model, policy, bound.adapter, target
+        self._bound = bound
         self.report: Report | None = None
         self.order = next(_COUNTER)
         self._cut = Cut(choose=self._choose, **cut)
@@ -48,7 +49,7 @@ class Handle:
     def _attach(self) -> None:
         """Attach the cut; if that is interrupted, however late, nothing stays on the model."""
         try:
-            self._attachment = self.adapter.attach(self.model, self._cut, self._done, self)
+            self._attachment = self._bound.attach(self._cut, self._done, self)
         except BaseException:
             self.remove()
             raise
@@ -118,7 +119,7 @@ class Handle:
             raise TokpruneError(f"nothing was pruned in a forward of these inputs, so nothing can be proved: {nothing}")
         try:
             self._attachment.remove()
-            verify(self.model, self.adapter, self._cut, inputs, self)
+            verify(self._bound, self._cut, inputs, self)
         finally:
             self.remove()  # also what an interrupted proof left
             self._attach()

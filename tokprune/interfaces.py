@@ -215,6 +215,33 @@ class Attachment(Protocol):
         ...
 
 
+class Bound(Protocol):
+    """An adapter on one model: everything that `apply` asks of it, found once."""
+
+    adapter: Adapter
+    model: nn.Module
+
+    @property
+    def offers(self) -> Mapping[str, tuple[str, ...]]:
+        """Target -> the signals it offers; the default target first.
+
+        A name may be a `tokprune.signal.SignalName`, which also says which tokens vote.
+        """
+        ...
+
+    def offers_after(self, target: str, after: After | None, inside: Inside | None = None) -> tuple[str, ...]:
+        """The signals of a target at a pruning point; `AdapterError` where there is none."""
+        ...
+
+    def weighs(self, target: str, after: After | None, inside: Inside | None = None) -> bool | str:
+        """True where merged tokens can be weighed at a pruning point (`Cut.attention`), or the reason why not."""
+        ...
+
+    def attach(self, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
+        """Check everything, then change the model; on failure nothing is left behind."""
+        ...
+
+
 @runtime_checkable
 class Adapter(Protocol):
     """Knows one model family: where to observe, where to cut, how to undo. It never imports a scorer or a policy.
@@ -222,7 +249,9 @@ class Adapter(Protocol):
     Optional: `why_not(model)`, in words why it does not match, for the message of the error; `default_scorers`, target
     -> name of the scorer that a policy without one means ("focus", "catp-vote:layers=first"; without it the first of
     `tokprune.defaults.FALLBACKS` that fits); `offers_after(model, target, after)`, the signals of a target where tokens
-    leave behind the layers that `after` names, if they are not those of `offers`.
+    leave behind the layers that `after` names, if they are not those of `offers`; with a parameter `inside`, also those
+    inside an encoder; `weighs(model, target, after)`, True where merged tokens can be weighed, or the reason why not;
+    and `bind(model)`, a `Bound` of its own in place of these methods, which are else asked once for each `apply`.
     """
 
     def matches(self, model: nn.Module) -> bool:

@@ -10,12 +10,11 @@ from torch import nn
 
 from tokprune.after import After, check_after
 from tokprune.errors import TokpruneError
-from tokprune.fit import adapter_for, check_signals, choose_target
+from tokprune.fit import bound_to, check_signals, choose_target
 from tokprune.interfaces import Adapter, Choice, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.reductions import Prune
 from tokprune.signal import Signal
-from tokprune.wrappers import unwrap
 
 
 def observe(
@@ -41,11 +40,11 @@ def observe(
     Raises:
         AdapterError: no adapter fits, or it does not offer a signal.
     """
-    model = unwrap(model)
-    fitting = adapter_for(model, adapter)
-    chosen = choose_target(model, fitting, target)
+    bound = bound_to(model, adapter)
+    model = bound.model
+    chosen = choose_target(bound, target)
     place = None if after is None else check_after(after)
-    check_signals(model, fitting, chosen, "tokprune.observe", dict.fromkeys(needs), place)
+    check_signals(bound, chosen, "tokprune.observe", dict.fromkeys(needs), place)
     recorder = _Recorder()
     cut = Cut(
         chosen,
@@ -56,7 +55,7 @@ def observe(
         keep=1.0,
         after=place,
     )
-    attachment = fitting.attach(model, cut, recorder.done, recorder)
+    attachment = bound.attach(cut, recorder.done, recorder)
     try:
         with torch.no_grad():
             model(**inputs)

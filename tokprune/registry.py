@@ -176,6 +176,8 @@ class Registry:
             )
         wanted = _REQUIRED.get(kind, ())
         lacking = [name for name in wanted if not hasattr(component, name)]
+        if kind == "adapter" and hasattr(component, "bind"):
+            lacking = [name for name in lacking if name == "matches"]  # `bind` stands for the others
         if lacking or (kind != "adapter" and not callable(component)):
             what = f"lacks {', '.join(lacking)}" if lacking else "cannot be called"
             article = "an" if kind[0] == "a" else "a"

@@ -96,13 +96,14 @@ class Trial:
 
 def trials() -> Iterator[Trial]:
     """One for each target of each built-in adapter."""
+    from tokprune.bound import bind
     from tokprune.registry import default_registry
     from tokprune.testing import tiny
 
     registry = default_registry()
     for entry in registry.entries("adapter"):
         model, inputs = tiny(entry.name)
-        for target in entry.cls().offers(model):
+        for target in bind(entry.cls(), model).offers:
             yield Trial(entry.name, model, inputs, target)
 
 
@@ -145,9 +146,9 @@ def render() -> str:
 def _observed(trial: Trial) -> list[str]:
     """How many target tokens the images have, and which signals there are."""
     from tokprune import observe
-    from tokprune.registry import default_registry
+    from tokprune.fit import bound_to
 
-    names = default_registry().create("adapter", trial.adapter).offers(trial.model)[trial.target]
+    names = bound_to(trial.model, trial.adapter).offers[trial.target]
     for name in names:  # one by one: some are observed in front of a language model, others inside
         signal = observe(trial.model, trial.inputs, needs=(name,), target=trial.target, adapter=trial.adapter)
         if signal.offered != (name,):

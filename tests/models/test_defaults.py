@@ -10,6 +10,7 @@ import tokprune
 from tokprune.adapters import Blip2, GenericAdapter
 from tokprune.defaults import default_scorer
 from tokprune.errors import AdapterError, InvalidValueError
+from tokprune.fit import bound_to
 from tokprune.testing.tiny_blip2 import prompts, tiny_blip2
 from tokprune.testing.tiny_embed import tiny_idefics2, tiny_llava
 from tokprune.testing.tiny_encoders import tiny_vit
@@ -51,7 +52,7 @@ def test_the_place_matters():
 )
 def test_images_in_a_prompt_and_in_an_encoder(build, expected):
     model = build()
-    assert default_scorer(model, tokprune.adapter_for(model), "image") == expected
+    assert default_scorer(bound_to(model), "image") == expected
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def test_the_name_may_have_options():
 def test_where_the_name_does_not_fit_the_first_that_does_is_taken():
     model = tiny_blip2()
     for adapter in (Named(), Nameless()):
-        assert default_scorer(model, adapter, "image") == "received-attention"
-    assert default_scorer(model, Nameless(), "query") == "focus"
+        assert default_scorer(bound_to(model, adapter), "image") == "received-attention"
+    assert default_scorer(bound_to(model, Nameless()), "query") == "focus"
 
 
 def test_where_none_fits_the_message_says_what_was_tried():

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import tokprune
+from tokprune.bound import adapter_name
 from tokprune.errors import AdapterError, AlreadyAppliedError, InvalidValueError
-from tokprune.fit import adapter_for, adapter_name, fitting_scorers, offered_signals
+from tokprune.fit import adapter_for, bound_to, fitting_scorers
 from tokprune.outputs import answer_of
 from tokprune.testing import check_adapter
 
@@ -70,7 +71,7 @@ def test_the_adapter_is_found_and_offers_the_target(family, model):
 
 
 def test_the_scorers_that_fit_are_known(family, model):
-    offered = offered_signals(model, adapter_for(model), family.target, family.options.get("after"))
+    offered = bound_to(model).offers_after(family.target, family.options.get("after"))
     assert set(fitting_scorers(family.target, offered)) == set(family.scorers)
     before = traces(model)
     for scorer in set(tokprune.list_scorers()) - set(family.scorers):

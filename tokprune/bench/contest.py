@@ -20,7 +20,7 @@ from tokprune.bench.measure import Examination, Measurement, measure
 from tokprune.bench.row import BLIND, UNPRUNED, Row, Tokens
 from tokprune.bench.store import RowStore
 from tokprune.defaults import with_defaults
-from tokprune.fit import adapter_for, choose_target
+from tokprune.fit import bound_to, choose_target
 from tokprune.handle import Handle
 from tokprune.policy import Policy
 
@@ -172,9 +172,9 @@ def _target_tokens(model: nn.Module, examination: Examination, contestants: Sequ
 
     A number if the policies are about one target, each alone; else by target.
     """
-    adapter = adapter_for(model)
+    bound = bound_to(model)
     named = [policy.target for contestant in contestants for policy in contestant.policies] or [None]
-    targets = dict.fromkeys(choose_target(model, adapter, target) for target in named)
+    targets = dict.fromkeys(choose_target(bound, target) for target in named)
     got = Measurement()
     with apply(model, [Policy("first", keep=1.0, target=target) for target in targets]) as handles:
         for batch in batches(examination.samples, examination.batch_size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from tokprune.fit import adapter_for, choose_target, misfits
+from tokprune.fit import bound_to, choose_target, misfits
 from tokprune.registry import default_registry
 
 
@@ -18,7 +18,7 @@ def reasons_against(model: nn.Module, target: str | None = None) -> dict[str, tu
     Raises:
         AdapterError: No adapter knows the model, or its adapter does not know the target.
     """
-    adapter = adapter_for(model)
-    chosen = choose_target(model, adapter, target)
-    offered = adapter.offers(model)[chosen]
+    bound = bound_to(model)
+    chosen = choose_target(bound, target)
+    offered = bound.offers[chosen]
     return {e.name: misfits(e.cls, chosen, offered) for e in default_registry().entries("scorer")}

@@ -178,11 +178,11 @@ def _typed(texts: Sequence[str]) -> dict[str, tuple[Policy, ...]]:
 
 def _default_scorers(model: Any, target: str | None, places: Sequence[After]) -> list[str]:
     """All that fit, at each of the places. `random` is one draw, good or bad luck, so it comes with three seeds."""
-    from tokprune.fit import adapter_for, choose_target, fitting_scorers, offered_signals
+    from tokprune.fit import bound_to, choose_target, fitting_scorers
 
-    adapter = adapter_for(model)
-    chosen = choose_target(model, adapter, target)
-    offers = [offered_signals(model, adapter, chosen, after) for after in places] or [adapter.offers(model)[chosen]]
+    bound = bound_to(model)
+    chosen = choose_target(bound, target)
+    offers = [bound.offers_after(chosen, after) for after in places or (None,)]
     fitting = [fitting_scorers(chosen, offered) for offered in offers]
     return [
         spec

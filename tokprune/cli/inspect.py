@@ -138,11 +138,12 @@ def _load(name: str, device: str, dtype: str, trust_remote_code: bool) -> tuple[
 
 def _adapter(model: Any) -> tuple[str, Mapping[str, tuple[str, ...]], AdapterError | None]:
     """How to call the adapter, what it offers, and why there is none."""
-    from tokprune.fit import adapter_for, adapter_name
+    from tokprune.bound import adapter_name
+    from tokprune.fit import bound_to
 
     try:
-        adapter = adapter_for(model)
-        return f"adapter '{adapter_name(adapter)}'", adapter.offers(model), None
+        bound = bound_to(model)
+        return f"adapter '{adapter_name(bound.adapter)}'", bound.offers, None
     except AdapterError as error:
         return "no adapter", {}, error
 

@@ -41,10 +41,10 @@ class Panels:
     """
 
     def __init__(self, model: nn.Module, inputs: Mapping[str, Any]) -> None:
-        from tokprune import adapter_for
+        from tokprune.fit import bound_to
 
         self._model, self._inputs = model, inputs
-        self._offers = adapter_for(model).offers(model)
+        self._offers = bound_to(model).offers
 
     def of(self, question: str, levels: Sequence[Level]) -> list[Panel]:
         """The image, the voters' weight where there are voters, and one panel for each target of each level."""

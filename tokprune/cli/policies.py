@@ -53,10 +53,10 @@ def parse_policies(text: str) -> tuple[str, tuple[Policy, ...]]:
 def default_scorer(model: Any, target: str | None, after: After | None = None, inside: Inside | None = None) -> str:
     """The name of the scorer that a policy without one means on `model`."""
     from tokprune import defaults
-    from tokprune.fit import adapter_for, choose_target
+    from tokprune.fit import bound_to, choose_target
 
-    adapter = adapter_for(model)
-    return defaults.default_scorer(model, adapter, choose_target(model, adapter, target), after, inside)
+    bound = bound_to(model)
+    return defaults.default_scorer(bound, choose_target(bound, target), after, inside)
 
 
 def with_defaults(label: str, policies: Sequence[Policy], model: Any) -> tuple[str, tuple[Policy, ...]]:

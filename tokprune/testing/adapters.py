@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tokprune.apply import apply
+from tokprune.bound import bind
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Adapter, Choice, Cut, Observed
 from tokprune.keep import Keep
@@ -68,14 +69,14 @@ def knows_its_model(adapter: Any, case: Case) -> None:
 
 def offers_known_signals(adapter: Any, case: Case) -> None:
     """An adapter names its targets and, for each, the signals it offers."""
-    offers = adapter.offers(case.model)
+    offers = bind(adapter, case.model).offers
     if not offers or not all(set(signals) <= set(SIGNAL_NAMES) and signals for signals in offers.values()):
         raise Violation(f"It offers {dict(offers)!r}; the signals are {', '.join(SIGNAL_NAMES)}.")
 
 
 def signals_come_as_offered(adapter: Any, case: Case) -> None:
     """Every signal that is offered can be captured, is finite, and is about the target tokens."""
-    for target, names in adapter.offers(case.model).items():
+    for target, names in bind(adapter, case.model).offers.items():
         for together, signal in _observed(adapter, case, target, names):
             if set(signal.offered) != set(together):
                 raise Violation(f"Target {target!r} offers {together}, and a signal came with {signal.offered}.")
@@ -90,7 +91,7 @@ def signals_come_as_offered(adapter: Any, case: Case) -> None:
 
 def attention_is_the_models_own(adapter: Any, case: Case) -> None:
     """Attention comes as the model computes it: the queries, keys, scale and mask of each layer are the right ones."""
-    for target, names in adapter.offers(case.model).items():
+    for target, names in bind(adapter, case.model).offers.items():
         with AttentionWatch() as watch:
             seen = _observed(adapter, case, target, names)
         for name in ATTENTION_NAMES if watch.maps else ():
@@ -106,7 +107,7 @@ def attention_is_the_models_own(adapter: Any, case: Case) -> None:
 def observing_changes_nothing(adapter: Any, case: Case) -> None:
     """Observing a model does not change what it answers."""
     before = case.answer()
-    for target, names in adapter.offers(case.model).items():
+    for target, names in bind(adapter, case.model).offers.items():
         _observed(adapter, case, target, names)
     if not same(case.answer(), before):
         raise Violation("The logits differ after observing.")
@@ -114,7 +115,7 @@ def observing_changes_nothing(adapter: Any, case: Case) -> None:
 
 def prunes_for_real(adapter: Any, case: Case) -> None:
     """keep=1.0 leaves the logits as they are, bit for bit, and fewer kept tokens make a shorter sequence."""
-    for target in adapter.offers(case.model):
+    for target in bind(adapter, case.model).offers:
         with apply(case.model, scorer="first", keep=0.5, target=target, adapter=adapter) as handle:
             report = handle.check(dict(case.inputs))
         if report.length_after >= report.length_before:
@@ -123,7 +124,7 @@ def prunes_for_real(adapter: Any, case: Case) -> None:
 
 def remove_leaves_no_trace(adapter: Any, case: Case) -> None:
     """After remove, the model has the hooks, attributes, weights and answers that it had before."""
-    for target in adapter.offers(case.model):
+    for target in bind(adapter, case.model).offers:
         own = _remembered(case)
         before, traces = case.answer(), _traces(case.model, own)
         handle = apply(case.model, scorer="first", keep=1, target=target, adapter=adapter)
@@ -140,7 +141,7 @@ def remove_leaves_no_trace(adapter: Any, case: Case) -> None:
 
 def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
     """An exception in the middle of a pruned call, or in attach, leaves a model that works as before."""
-    for target, names in adapter.offers(case.model).items():
+    for target, names in bind(adapter, case.model).offers.items():
         own = _remembered(case)
         before, traces = case.answer(), _traces(case.model, own)
 
@@ -151,7 +152,7 @@ def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
             pass
 
         cut = Cut(target, {names[0]: "all"}, broken, Prune(), "compact", keep=1)
-        attachment = adapter.attach(case.model, cut, done, object())
+        attachment = bind(adapter, case.model).attach(cut, done, object())
         try:
             case.answer()
         except KeyboardInterrupt:
@@ -163,7 +164,7 @@ def failure_leaves_no_trace(adapter: Any, case: Case) -> None:
         if _traces(case.model, own) != traces or not same(case.answer(), before):
             raise Violation(f"Target {target!r} leaves behind: {_difference(_traces(case.model, own), traces)}")
         with contextlib.suppress(AdapterError, ValueError, KeyError):
-            adapter.attach(case.model, Cut("nowhere", {}, broken, Prune(), "compact"), done, object()).remove()
+            bind(adapter, case.model).attach(Cut("nowhere", {}, broken, Prune(), "compact"), done, object()).remove()
         if _traces(case.model, own) != traces:
             raise Violation(f"attach left behind: {_difference(_traces(case.model, own), traces)}")
 

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from tokprune.adapters.upstream import SEQUENCES
 from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError
-from tokprune.interfaces import Adapter, Choice, Cut, Observed
+from tokprune.interfaces import Bound, Choice, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.outputs import answer_of
 from tokprune.signal import Signal
 from tokprune.verify.generation import GenerationProof, generates, noting
 
 
-def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any], owner: object) -> None:
-    """Raise `TokpruneError` unless the cut does what it says on `inputs`; `model` must come without the cut on it."""
+def verify(bound: Bound, cut: Cut, inputs: dict[str, Any], owner: object) -> None:
+    """Raise `TokpruneError` unless the cut does what it says on `inputs`; the model must come without the cut on it."""
+    model = bound.model
     if model.training:
         raise TokpruneError("check compares outputs bit for bit, so dropout must be off: call model.eval() first")
     plain = _answer(model, inputs)
@@ -30,7 +31,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
 
     seen: list[Observed] = []
     everything = replace(cut, choose=keep_all, keep=1.0)
-    attachment = adapter.attach(model, everything, seen.append, owner)
+    attachment = bound.attach(everything, seen.append, owner)
     try:
         same = _answer(model, inputs)
     finally:
@@ -49,7 +50,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
     seen.clear()
     chosen: list[Choice] = []
     entered: set[int] = set()
-    attachment = adapter.attach(model, replace(cut, choose=noting(cut, chosen)), seen.append, owner)
+    attachment = bound.attach(replace(cut, choose=noting(cut, chosen)), seen.append, owner)
     spy = _Spy(seen, entered, attachment.reader, getattr(attachment, "joins_images", False))
     with ExitStack() as stack:
         stack.callback(attachment.remove)
@@ -64,7 +65,7 @@ def verify(model: nn.Module, adapter: Adapter, cut: Cut, inputs: dict[str, Any],
             f"tokens entered or left the {' or '.join(type(each).__name__ for each in _heads(attachment.reader))}"
         )
     if generates(model):
-        GenerationProof(model, adapter, cut, inputs, owner).hold(keep_all, elections)
+        GenerationProof(bound, cut, inputs, owner).hold(keep_all, elections)
 
 
 class _Spy:

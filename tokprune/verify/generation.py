@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tokprune.adapters.upstream import CACHE_NAMES, cache_lengths, cache_of
 from tokprune.compiled import forget_compiled
 from tokprune.errors import TokpruneError, UnsupportedCallError
-from tokprune.interfaces import Adapter, Choice, Cut, Observed
+from tokprune.interfaces import Bound, Choice, Cut, Observed
 from tokprune.keep import Keep
 from tokprune.signal import Signal
 
@@ -43,15 +43,15 @@ class GenerationProof:
     """Proves a cut on what a model generates from the inputs of a forward.
 
     Args:
-        model: the model, without the cut on it.
-        adapter: the adapter that fits it.
+        bound: the adapter on the model, without the cut on it.
         cut: what is proved.
         inputs: of a forward; what only a forward takes is left out.
         owner: whose cut it is.
     """
 
-    def __init__(self, model: Any, adapter: Adapter, cut: Cut, inputs: Mapping[str, Any], owner: object) -> None:
-        self.model, self.adapter, self.cut, self.owner = model, adapter, cut, owner
+    def __init__(self, bound: Bound, cut: Cut, inputs: Mapping[str, Any], owner: object) -> None:
+        self.bound, self.cut, self.owner = bound, cut, owner
+        self.model: Any = bound.model
         self.prompt = {name: value for name, value in inputs.items() if not name.startswith(_NOT_ASKED)}
 
     def hold(self, keep_all: Callable[..., Choice], elections: int) -> None:
@@ -125,7 +125,7 @@ class GenerationProof:
     def _pruned(self, cut: Cut, **options: Any) -> tuple[Written, list[Observed]]:
         """What the model generates with `cut` on it, and what was observed."""
         seen: list[Observed] = []
-        attachment = self.adapter.attach(self.model, cut, seen.append, self.owner)
+        attachment = self.bound.attach(cut, seen.append, self.owner)
         self.shortened = getattr(attachment, "shortened", None)
         try:
             written = self._write(**options)
