@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 HEAD = """# Capabilities
@@ -25,6 +26,9 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "as many as it takes (`top-p`)": {"selector": "top-p"},
     "`after=1`": {"after": 1},
     "`after=(1, 2)`": {"after": (1, 2)},
+    '`inside="encoder"`': {"inside": "encoder"},
+    "weighed": {"reduction": "merge", "attention": "proportional"},
+    "weighed, `after=1`": {"reduction": "merge", "attention": "proportional", "after": 1},
 }
 """What is tried beside scorers, with a scorer that needs nothing -> arguments of a policy."""
 
@@ -82,6 +86,18 @@ class Trial:
                 raise AssertionError(f"{self}: the report does not fit {options}: {report!r}")
         return report
 
+    def stages(self) -> Any:
+        """The report of the second of two policies on this target: at its usual place, and after a layer."""
+        from tokprune import Policy, TokpruneError, apply
+
+        first = Policy("first", keep=0.75, target=self.target)
+        try:
+            with apply(self.model, [first, Policy("first", keep=KEEP, target=self.target, after=2)]) as handles:
+                self.answer()
+                return handles[1].report
+        except TokpruneError:
+            return None
+
     def generate(self, **options: Any) -> Any:
         """Three new tokens."""
         import torch
@@ -99,10 +115,12 @@ def trials() -> Iterator[Trial]:
     from tokprune.bound import bind
     from tokprune.registry import default_registry
     from tokprune.testing import tiny
+    from tokprune.testing.models import ROWS
 
     registry = default_registry()
     for entry in registry.entries("adapter"):
-        model, inputs = tiny(entry.name)
+        deep = {"depth": 4} if "depth" in signature(ROWS[entry.name].config).parameters else {}
+        model, inputs = tiny(entry.name, **deep)  # deep enough for each way to prune
         for target in bind(entry.cls(), model).offers:
             yield Trial(entry.name, model, inputs, target)
 
@@ -118,7 +136,7 @@ def render() -> str:
         observed.append([*name, f"`{type(trial.model).__name__}`", *_observed(trial)])
         scored.append([*name, *(_verdict(trial.runs(trial.answer, scorer=scorer)) for scorer in scorers)])
         ways = [_verdict(trial.runs(trial.answer, scorer="first", **options)) for options in WAYS.values()]
-        cut.append([*name, *ways, *_generated(trial)])
+        cut.append([*name, *ways, _verdict(trial.stages()), *_generated(trial)])
         trial.check_unchanged()
     return "\n".join(
         [
@@ -133,11 +151,13 @@ def render() -> str:
             "",
             *_table(["adapter", "target", *(f"`{name}`" for name in scorers)], scored),
             "",
-            "## Ways to cut",
+            "## Ways to prune",
             "",
-            "With the scorer `first`, which needs no signal. A dash: the model has no `generate`.",
+            "With the scorer `first`, which needs no signal. *Weighed*: tokens are merged, and what reads them counts",
+            "each for as many as it stands for (`attention='proportional'`). *Stages*: two policies on one target, one",
+            "at its usual place and one after two layers. A dash: the model has no `generate`.",
             "",
-            *_table(["adapter", "target", *WAYS, "greedy", "beams"], cut),
+            *_table(["adapter", "target", *WAYS, "stages", "greedy", "beams"], cut),
             "",
         ]
     )

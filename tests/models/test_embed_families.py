@@ -28,7 +28,7 @@ def test_beams_over_images_that_keep_different_numbers_where_features_come_in_on
     assert torch.equal(found[:, inputs["input_ids"].shape[1] :], expected)
 
 
-@pytest.mark.parametrize("name", ["paligemma", "gemma3", "idefics2", "mistral3"])
+@pytest.mark.parametrize("name", ["paligemma", "gemma3", "idefics2", "mistral3", "llava-next"])
 def test_kept_tokens_may_keep_their_positions(name):
     family = ALL[name]
     model, inputs = lent(family), family.inputs()

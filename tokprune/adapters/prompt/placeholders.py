@@ -199,4 +199,5 @@ class PlaceholderPruning(PromptPruning):
         call: PromptCall | None = current_call(self)
         if call is None or not call.gapped:
             return None
-        return args, unpacked(call, kwargs, kwargs["input_ids"])
+        arguments = named_arguments(base.forward, args, kwargs)  # some releases pass the ids by position
+        return (), unpacked(call, arguments, arguments["input_ids"])
