@@ -13,10 +13,10 @@ OPTIONS = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
 
 QUERY = Policy("l2-norm", keep=3)
 IMAGE = Policy("received-attention", keep=9, target="image", after=1)
-MERGED_QUERY = Policy("l2-norm", keep=3, reduction="merge")
-MERGED_IMAGE = Policy("received-attention", keep=9, target="image", after=1, reduction="merge")
+MERGED_QUERY = Policy("l2-norm", keep=3, reduction="merge", attention="plain")
+MERGED_IMAGE = Policy("received-attention", keep=9, target="image", after=1, reduction="merge", attention="plain")
 STEPS = Policy("received-attention", keep=9, target="image", after="every")
-MERGED_STEPS = Policy("received-attention", keep=9, target="image", after="every", reduction="merge")
+MERGED_STEPS = Policy("received-attention", keep=9, target="image", after="every", reduction="merge", attention="plain")
 WAYS = {
     "query": [QUERY],
     "stride": [Policy("stride", keep=3)],

@@ -58,7 +58,8 @@ def pruned_and_oracle(model, inputs, policy, **more):
 
 
 @pytest.mark.parametrize(
-    "way", [{}, {"positions": "preserve"}, {"reduction": "merge"}, {"scorer": "received-attention"}]
+    "way",
+    [{}, {"positions": "preserve"}, {"reduction": "merge", "attention": "plain"}, {"scorer": "received-attention"}],
 )
 def test_the_oracle_says_what_the_pruned_model_says(made, way):
     model, inputs = made
