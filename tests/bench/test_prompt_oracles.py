@@ -160,5 +160,3 @@ def test_what_layers_are_not_handed():
     model, inputs = tiny_inside.tiny_inside(), tiny_inside.prompts(pads=(0, 0))
     with pytest.raises(InvalidValueError, match="merged tokens cannot be handed to layers"):
         pruned_and_oracle(model, inputs, Policy("first", keep=3, after=2, reduction="merge"))
-    with pytest.raises(InvalidValueError, match="at 2 points of the language model"):
-        pruned_and_oracle(model, inputs, Policy("first", keep=3, after=(1, 2)))

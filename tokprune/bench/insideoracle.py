@@ -12,20 +12,13 @@ from torch import Tensor
 from tokprune.adapters.decoder.family import AFTER
 from tokprune.after import After, check_after, layers_before
 from tokprune.bench.oracle import new_tokens, take_rows
-from tokprune.errors import InvalidValueError
 
 
 def inside_place(model: Any, after: After | None) -> int:
-    """How many layers of the language model run in front of the pruning point; None for the adapter's default."""
+    """How many layers of the language model run in front of the cut; None for the adapter's default."""
     depth = len(model.get_decoder().layers)
     default = max(1, min(AFTER, depth - 1))
-    places = layers_before(default if after is None else check_after(after), depth)
-    if len(places) > 1:
-        raise InvalidValueError(
-            f"oracle: after={after!r} prunes at {len(places)} points of the language model, and the oracle hands the "
-            "kept rows to the layers after one point; give one, such as after=2"
-        )
-    return places[0]
+    return layers_before(default if after is None else check_after(after), depth)[-1]
 
 
 @torch.no_grad()
