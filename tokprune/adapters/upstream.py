@@ -31,6 +31,25 @@ INPUT_NORMS = ("input_layernorm", "self_attn_layer_norm", "layer_norm")
 """The norm in front of the self-attention of a language model's layer: Llama's and its kind, OPT's, T5's."""
 KEY_AND_VALUE = (("k_proj", "v_proj"), ("k", "v"))
 """The projections of that self-attention."""
+USED_LAYERS = ("vision_feature_layers", "vision_feature_layer")
+"""What says which layers of the image encoder are used, in the configuration and as an argument; the first of them that
+the release's configuration has."""
+USED_TOKENS = "vision_feature_select_strategy"
+"""What says whether the encoder's [CLS] is left out ("default") or is an image token ("full")."""
+
+
+def used_of_encoder(config: Any, arguments: Sequence[str]) -> dict[str, Any]:
+    """Those of `arguments` that say what of the image encoder is used, as the configuration has them."""
+    found = {}
+    layers = [name for name in USED_LAYERS if name in arguments]
+    if layers:
+        chosen = getattr(config, next((name for name in layers if hasattr(config, name)), layers[-1]))
+        found = dict.fromkeys(layers, chosen)
+    if USED_TOKENS in arguments:
+        found[USED_TOKENS] = getattr(config, USED_TOKENS)
+    return found
+
+
 CROSSED = ("encoder_hidden_states", "key_value_states", "cross_attention_states")
 """The argument of a cross-attention that brings what its keys and values are made of."""
 CROSSED_MASKS = ("encoder_attention_mask", "attention_mask")

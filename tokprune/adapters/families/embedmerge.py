@@ -10,12 +10,14 @@ from torch import nn
 
 from tokprune.adapters.decoder.cut import DecoderCut, inside_signals
 from tokprune.adapters.decoder.family import Reader
+from tokprune.adapters.embedmerge.towers import tower_attention, used_layers
 from tokprune.adapters.firstlayer import READER_SIGNALS, FirstLayer
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.placeholders import PlaceholderPruning
 from tokprune.adapters.prompt.weighing import weighs
 from tokprune.adapters.shape import known_shape
+from tokprune.adapters.upstream import USED_LAYERS, USED_TOKENS, used_of_encoder
 from tokprune.adapters.wording import check_target
 from tokprune.after import After
 from tokprune.interfaces import Attachment, Cut, Observed
@@ -43,9 +45,42 @@ class EmbedMergeAdapter:
         """Says of a part of the model that it is one."""
         return part_of(model, self.module, (self.model,))
 
+    arguments: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    """What `get_image_features` is given; the first carries the images."""
+    tower: ClassVar[str] = "model.vision_tower"
+    """Path of the image encoder."""
+    language_model: ClassVar[str] = "model.language_model"
+    """Path of the language model."""
+    protected: ClassVar[int] = 0
+    """How many of the encoder's tokens in front are no image tokens, where no argument says it."""
+    padded: ClassVar[bool] = False
+    """Whether the encoder is told which of its tokens are padding."""
+    first_position: ClassVar[int] = 0
+    """What a forward starts to count positions with."""
+
     def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
-        raise NotImplementedError
+        config, vision = model.config, model.config.vision_config
+        fixed = used_of_encoder(config, self.arguments)
+        layer = next((fixed[name] for name in USED_LAYERS if name in fixed), -1)
+        protected = int(fixed[USED_TOKENS] == "default") if USED_TOKENS in fixed else self.protected
+        layers = used_layers(layer, vision.num_hidden_layers)
+        attention = tower_attention(model, self.tower, vision, layers, protected, self.padded)
+        return PromptFamily(
+            name=self.name,
+            image_token_id=config.image_token_id,
+            arguments=self.arguments,
+            sources=attention,
+            language_model=self.language_model,
+            fixed=fixed,
+            places=getattr(self, "places", None),
+            first_position=self.first_position,
+            grid=self.grid(model) if attention else None,
+        )
+
+    def grid(self, model: Any) -> tuple[int, int] | None:
+        """Rows and columns of the image tokens, where all images have the same."""
+        return None
 
     def offers(self, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
         """Targets and their signals."""

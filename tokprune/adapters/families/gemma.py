@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from tokprune.adapters.embedmerge.packing import blocks, every_image_alike
-from tokprune.adapters.embedmerge.towers import square, tower_attention
+from tokprune.adapters.embedmerge.towers import square
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.prompt.family import PromptFamily
 
 
 @dataclass(frozen=True)
@@ -26,17 +25,11 @@ class PaliGemma(EmbedMergeAdapter):
     module: ClassVar[str] = "transformers.models.paligemma.modeling_paligemma"
     model: ClassVar[str] = "PaliGemmaForConditionalGeneration"
 
-    def family(self, model: Any) -> PromptFamily:
-        """Module paths and sizes of one model."""
-        vision = model.config.vision_config
-        return PromptFamily(
-            name=self.name,
-            image_token_id=model.config.image_token_id,
-            arguments=("pixel_values",),
-            sources=tower_attention(model, "model.vision_tower", vision, vision.num_hidden_layers, 0),
-            first_position=1,
-            grid=square(vision),
-        )
+    first_position: ClassVar[int] = 1
+
+    def grid(self, model: Any) -> tuple[int, int]:
+        """Rows and columns of the image tokens."""
+        return square(model.config.vision_config)
 
 
 @dataclass(frozen=True)
@@ -52,18 +45,10 @@ class Gemma3(EmbedMergeAdapter):
     module: ClassVar[str] = "transformers.models.gemma3.modeling_gemma3"
     model: ClassVar[str] = "Gemma3ForConditionalGeneration"
 
-    def family(self, model: Any) -> PromptFamily:
-        """Module paths and sizes of one model."""
-        vision = model.config.vision_config
+    def grid(self, model: Any) -> tuple[int, int]:
+        """Rows and columns of the image tokens."""
         side = int(model.config.mm_tokens_per_image**0.5)
-        return PromptFamily(
-            name=self.name,
-            image_token_id=model.config.image_token_id,
-            arguments=("pixel_values",),
-            sources=tower_attention(model, "model.vision_tower", vision, vision.num_hidden_layers, 0),
-            places=self.places,
-            grid=(side, side),
-        )
+        return side, side
 
     def places(self, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]) -> list[Tensor]:
         """Of which of the encoder's tokens each image's tokens are made."""

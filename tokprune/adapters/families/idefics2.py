@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from tokprune.adapters.attention import find_attention
 from tokprune.adapters.embedmerge.packing import every_image_alike, shuffled
-from tokprune.adapters.embedmerge.towers import tower_attention
+from tokprune.adapters.embedmerge.towers import square
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
 from tokprune.adapters.prompt.family import PromptFamily
 
@@ -50,21 +50,20 @@ class Idefics2(EmbedMergeAdapter):
 class ShuffledTilesAdapter(EmbedMergeAdapter):
     """Image tokens, each made of a square of encoder tokens, leave in front of the language model."""
 
+    arguments: ClassVar[tuple[str, ...]] = _ARGUMENTS
+    tower: ClassVar[str] = "model.vision_model"
+    language_model: ClassVar[str] = "model.text_model"
+    padded: ClassVar[bool] = True
+
     def family(self, model: Any) -> PromptFamily:
         """Module paths and sizes of one model."""
-        config, vision = model.config, model.config.vision_config
-        side = vision.image_size // vision.patch_size // config.scale_factor
-        path = "model.vision_model"
-        return PromptFamily(
-            name=self.name,
-            image_token_id=config.image_token_id,
-            arguments=_ARGUMENTS,
-            sources=tower_attention(model, path, vision, vision.num_hidden_layers, 0, padded=True),
-            language_model="model.text_model",
-            tokens_per_image=side * side,
-            places=self.places,
-            grid=(side, side),
-        )
+        rows, columns = self.grid(model)
+        return replace(super().family(model), tokens_per_image=rows * columns)
+
+    def grid(self, model: Any) -> tuple[int, int]:
+        """Rows and columns of the image tokens."""
+        rows, columns = square(model.config.vision_config)
+        return rows // model.config.scale_factor, columns // model.config.scale_factor
 
     def places(self, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]) -> list[Tensor]:
         """Of which of the encoder's tokens each image's tokens are made."""

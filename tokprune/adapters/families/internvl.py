@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from tokprune.adapters.embedmerge.packing import every_image_alike, shuffled
-from tokprune.adapters.embedmerge.towers import square, tower_attention, used_layers
+from tokprune.adapters.embedmerge.towers import square
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.upstream import USED_TOKENS
 
 
 class ShuffledAdapter(EmbedMergeAdapter):
     """Image tokens, each made of a square of encoder tokens, leave in front of the language model."""
+
+    arguments: ClassVar[tuple[str, ...]] = ("pixel_values", "vision_feature_layer", USED_TOKENS)
 
     def factor(self, model: Any) -> int:
         """How many encoder tokens the square has along a side."""
@@ -25,22 +27,10 @@ class ShuffledAdapter(EmbedMergeAdapter):
         """The model's own joining of vectors `[1 token dim]`."""
         raise NotImplementedError
 
-    def family(self, model: Any) -> PromptFamily:
-        """Module paths and sizes of one model."""
-        config, vision = model.config, model.config.vision_config
-        layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
-        layers = used_layers(layer, vision.num_hidden_layers)
-        attention = tower_attention(model, "model.vision_tower", vision, layers, int(strategy == "default"))
-        rows, columns = square(vision)
-        return PromptFamily(
-            name=self.name,
-            image_token_id=config.image_token_id,
-            arguments=("pixel_values", "vision_feature_layer", "vision_feature_select_strategy"),
-            sources=attention,
-            fixed={"vision_feature_layer": layer, "vision_feature_select_strategy": strategy},
-            places=self.places,
-            grid=(rows // self.factor(config), columns // self.factor(config)) if attention else None,
-        )
+    def grid(self, model: Any) -> tuple[int, int]:
+        """Rows and columns of the image tokens."""
+        rows, columns = square(model.config.vision_config)
+        return rows // self.factor(model.config), columns // self.factor(model.config)
 
     def places(self, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]) -> list[Tensor]:
         """Of which of the encoder's tokens each image's tokens are made."""

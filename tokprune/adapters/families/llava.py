@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tokprune.adapters.embedmerge.towers import square, tower_attention, used_layers
+from tokprune.adapters.embedmerge.towers import square
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.upstream import USED_LAYERS, USED_TOKENS
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,11 @@ class Llava(EmbedMergeAdapter):
     module: ClassVar[str] = "transformers.models.llava.modeling_llava"
     model: ClassVar[str] = "LlavaForConditionalGeneration"
 
-    def family(self, model: Any) -> PromptFamily:
-        """Module paths and sizes of one model."""
-        config, vision = model.config, model.config.vision_config
-        layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
-        layers = used_layers(layer, vision.num_hidden_layers)
-        attention = tower_attention(model, "model.vision_tower", vision, layers, int(strategy == "default"))
-        return PromptFamily(
-            name=self.name,
-            image_token_id=config.image_token_id,
-            arguments=("pixel_values", "vision_feature_layer", "vision_feature_select_strategy", "image_sizes"),
-            sources=attention,
-            fixed={"vision_feature_layer": layer, "vision_feature_select_strategy": strategy},
-            grid=square(vision) if attention and strategy == "default" else None,
-        )
+    arguments: ClassVar[tuple[str, ...]] = ("pixel_values", "vision_feature_layer", USED_TOKENS, "image_sizes")
+
+    def grid(self, model: Any) -> tuple[int, int] | None:
+        """Rows and columns of the image tokens; with [CLS] among them they form none."""
+        return square(model.config.vision_config) if getattr(model.config, USED_TOKENS) == "default" else None
 
 
 @dataclass(frozen=True)
@@ -57,18 +48,9 @@ class VipLlava(EmbedMergeAdapter):
     module: ClassVar[str] = "transformers.models.vipllava.modeling_vipllava"
     model: ClassVar[str] = "VipLlavaForConditionalGeneration"
 
-    def family(self, model: Any) -> PromptFamily:
-        """Module paths and sizes of one model."""
-        config, vision = model.config, model.config.vision_config
-        names = ("vision_feature_layers", "vision_feature_layer")  # differs from release to release
-        chosen = next(getattr(config, name) for name in names if hasattr(config, name))
-        layers = used_layers(chosen, vision.num_hidden_layers)
-        attention = tower_attention(model, "model.vision_tower", vision, layers, 1)
-        return PromptFamily(
-            name=self.name,
-            image_token_id=config.image_token_id,
-            arguments=("pixel_values", *names),
-            sources=attention,
-            fixed=dict.fromkeys(names, chosen),
-            grid=square(vision) if attention else None,
-        )
+    arguments: ClassVar[tuple[str, ...]] = ("pixel_values", *USED_LAYERS)
+    protected: ClassVar[int] = 1
+
+    def grid(self, model: Any) -> tuple[int, int]:
+        """Rows and columns of the image tokens."""
+        return square(model.config.vision_config)

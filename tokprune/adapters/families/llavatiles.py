@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from tokprune.adapters.embedmerge.packing import packing_options, tiled
-from tokprune.adapters.embedmerge.towers import tower_attention, used_layers
 from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
-from tokprune.adapters.prompt.family import PromptFamily
+from tokprune.adapters.upstream import USED_TOKENS
+
+_ARGUMENTS = ("pixel_values", "image_sizes", "vision_feature_layer", USED_TOKENS)
 
 
 class TilesAdapter(EmbedMergeAdapter):
@@ -19,27 +20,6 @@ class TilesAdapter(EmbedMergeAdapter):
 
     packing: ClassVar[tuple[str, ...]]
     """Names of the arguments by which tiles are packed."""
-
-    def family(self, model: Any) -> PromptFamily:
-        """Module paths and sizes of one model."""
-        config, vision = model.config, model.config.vision_config
-        layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
-        layers = used_layers(layer, vision.num_hidden_layers)
-        return PromptFamily(
-            name=self.name,
-            image_token_id=config.image_token_id,
-            arguments=(
-                "pixel_values",
-                "image_sizes",
-                "vision_feature_layer",
-                "vision_feature_select_strategy",
-                *(name for name in self.packing if name != "vision_feature_select_strategy"),
-                "batch_num_images",
-            ),
-            sources=tower_attention(model, "model.vision_tower", vision, layers, int(strategy == "default")),
-            fixed={"vision_feature_layer": layer, "vision_feature_select_strategy": strategy},
-            places=self.places,
-        )
 
     def places(self, base: nn.Module, arguments: Mapping[str, Any], counts: Sequence[int]) -> list[Tensor]:
         """Of which of the encoder's tokens each image's tokens are made."""
@@ -61,7 +41,8 @@ class LlavaNext(TilesAdapter):
     name: ClassVar[str] = "llava-next"
     module: ClassVar[str] = "transformers.models.llava_next.modeling_llava_next"
     model: ClassVar[str] = "LlavaNextForConditionalGeneration"
-    packing: ClassVar[tuple[str, ...]] = ("vision_feature_select_strategy",)
+    arguments: ClassVar[tuple[str, ...]] = (*_ARGUMENTS, "batch_num_images")
+    packing: ClassVar[tuple[str, ...]] = (USED_TOKENS,)
 
 
 @dataclass(frozen=True)
@@ -75,4 +56,5 @@ class LlavaOnevision(TilesAdapter):
     name: ClassVar[str] = "llava-onevision"
     module: ClassVar[str] = "transformers.models.llava_onevision.modeling_llava_onevision"
     model: ClassVar[str] = "LlavaOnevisionForConditionalGeneration"
+    arguments: ClassVar[tuple[str, ...]] = (*_ARGUMENTS, "vision_aspect_ratio", "batch_num_images")
     packing: ClassVar[tuple[str, ...]] = ("vision_aspect_ratio",)
