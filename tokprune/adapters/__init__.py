@@ -1,15 +1,19 @@
 """Adapters: what knows one model family. Built from three mechanisms, so that a family is a few lines.
 
-An adapter of your own prunes between the layers of an image encoder by `EncoderPruning`, and says in an `EncoderFamily`
-where the parts of a model are, with the attention that `find_attention` finds; or between the layers of a language
-model by `DecoderCut`, with a `PromptFamily`. `tokprune new adapter NAME` writes an example.
+An adapter of your own is a row: `EmbedMergeAdapter` for a model with features of images in its prompt (prompt pruning
+and decoder pruning), `CrossAttentionAdapter` with a `CrossFamily` for a decoder that cross-attends to an encoder,
+`EncoderPruning` with an `EncoderFamily` between the layers of an image encoder. `find_attention` finds their attention.
+`tokprune new adapter NAME` writes an example.
 """
 
 from tokprune.adapters.attention import find_attention
+from tokprune.adapters.crossing.family import CrossFamily, find_crossings
 from tokprune.adapters.decoder.cut import INSIDE_SIGNALS, DecoderCut
 from tokprune.adapters.families.blip import Blip
 from tokprune.adapters.families.blip2 import Blip2
 from tokprune.adapters.families.blip2retrieval import Blip2Retrieval
+from tokprune.adapters.families.crossattention import CrossAttentionAdapter
+from tokprune.adapters.families.embedmerge import EmbedMergeAdapter
 from tokprune.adapters.families.encoders import Clip, Dinov2, Siglip, Vit
 from tokprune.adapters.families.gemma import Gemma3, PaliGemma
 from tokprune.adapters.families.idefics import Idefics
@@ -40,8 +44,11 @@ __all__ = [
     "Blip2",
     "Blip2Retrieval",
     "Clip",
+    "CrossAttentionAdapter",
+    "CrossFamily",
     "DecoderCut",
     "Dinov2",
+    "EmbedMergeAdapter",
     "EncoderFamily",
     "EncoderPruning",
     "Gemma3",
@@ -70,4 +77,5 @@ __all__ = [
     "Vit",
     "Whisper",
     "find_attention",
+    "find_crossings",
 ]
