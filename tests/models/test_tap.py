@@ -364,6 +364,27 @@ def test_a_module_with_an_interface_of_its_own_has_its_own_implementations(monke
     assert len(observer.seen) == 2
 
 
+def test_a_tap_that_leaves_in_another_thread_just_before_attention_is_computed(monkeypatch):
+    import transformers.models.llama.modeling_llama as file
+
+    model, ids = copy.deepcopy(small("Llama")), torch.arange(6)[None]
+    plain, real = model(ids).last_hidden_state, file.ALL_ATTENTION_FUNCTIONS
+    taps = taps_of(model, observer := Observer())
+
+    class Leaving:
+        def get_interface(self, name, default):
+            found = real.get_interface(name, default)
+            for tap in taps:
+                tap.remove()
+            return found
+
+    for tap in taps:
+        tap.install()
+    monkeypatch.setattr(file, "ALL_ATTENTION_FUNCTIONS", Leaving())
+    assert torch.equal(model(ids).last_hidden_state, plain)
+    assert not observer.seen
+
+
 def test_a_tap_that_was_never_put_on_is_removed_without_harm():
     model = small("Llama")
     before = configs(model)

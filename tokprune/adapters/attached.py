@@ -1,4 +1,4 @@
-"""What every cut is: hooks and shims on a model that come together or not at all, and leave together."""
+"""An attachment: hooks, shims and taps that come to a model together or not at all, and leave together."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tokprune.interfaces import Cut, Observed
 
 
 class Attached:
-    """A cut on a model.
+    """A policy on a model.
 
-    A seam prepares everything it needs in its constructor, checks it, and then calls `_attach`.
+    Those that inherit prepare everything they need in their constructor, check it, and then call `_attach`.
 
     Args:
         model: the whole model.
         cut: what to do.
-        done: is told what was done, once for each call.
-        owner: whose cut it is.
+        done: called with what was done, once for each call.
+        owner: whose attachment it is, such as a handle.
     """
 
     methods: ClassVar[tuple[str, ...]] = ("generate",)
@@ -62,7 +62,7 @@ class Attached:
         return None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become the cut on a copy of the model."""
+        """Become the attachment of a copy of the model."""
         self.__dict__.update(state)
         guard_hooks(self)
 
@@ -98,7 +98,7 @@ class Attached:
         entrances[self.model].watch(self._undo)
 
     def _relies(self) -> Iterable[Relied]:
-        """What the cut reads, replaces or stands in for, by the names that the model's library gives it."""
+        """What the attachment reads, replaces or stands in for, by the names that the model's library gives it."""
         raise NotImplementedError
 
     def _install(self, undo: list[Any]) -> None:
@@ -152,11 +152,11 @@ class Attached:
                     part.take_off(module)
         self._undo.clear()
         release_hooks(self)
-        leave_call(self)  # one that an interrupt left behind
+        leave_call(self)  # one that an interrupt left
         forget_compiled()
 
 
 def attachments_on(model: nn.Module) -> list[Attached]:
-    """The cuts that have hooks or shims on `model`."""
+    """The attachments that have hooks, shims or taps on `model`."""
     found = (part.attachment for module in model.modules() for part in parts_on(module))
     return list(dict.fromkeys(attachment for attachment in found if attachment is not None))

@@ -27,7 +27,7 @@ class Observation:
     states: dict[str, Tensor] = field(default_factory=dict)
     """Signal -> vectors of all tokens of an encoder `[row token dim]`."""
     done: bool = False
-    """The cut has happened: what comes later is left alone."""
+    """Tokens were pruned: what comes later is left alone."""
     enclosed: bool = False
     """A `with` block ends the call, whatever happens in it."""
 

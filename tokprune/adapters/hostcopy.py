@@ -1,4 +1,4 @@
-"""Numbers on their way from the device to the host: asked for early and read late, so that nobody waits."""
+"""Numbers on their way from the device to the host: asked for early and read late, so that nothing waits."""
 
 from __future__ import annotations
 

@@ -59,8 +59,8 @@ def modules_like(model: nn.Module, pattern: str) -> Mapping[int, str]:
     Raises:
         AdapterError: nothing is there; the message names what comes near.
     """
-    before, _, behind = pattern.partition(STAR)
-    wanted = re.compile(re.escape(before) + r"(\d+)" + re.escape(behind))
+    before, _, after = pattern.partition(STAR)
+    wanted = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
     found = {int(hit[1]): name for name, _ in model.named_modules() if (hit := wanted.fullmatch(name))}
     if not found:
         raise AdapterError(missing(model, pattern))

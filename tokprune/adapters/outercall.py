@@ -62,7 +62,7 @@ class Options:
         self.places = (arguments, arguments.get("generation_config"), getattr(model, "generation_config", None))
 
     def get(self, name: str) -> Any:
-        """The value of an option; None if nobody sets it."""
+        """The value of an option; None if it is not set."""
         found = (place.get(name) if isinstance(place, Mapping) else getattr(place, name, None) for place in self.places)
         return next((value for value in found if value is not None), None)
 

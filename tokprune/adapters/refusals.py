@@ -1,4 +1,4 @@
-"""What a seam cannot be asked for, in the same words wherever that is so."""
+"""What a pruning point cannot be asked for, in the same words wherever that is so."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _GROWS = (
 
 
 def refuse_after(where: str, place: str, cut: Cut, remedy: str = "") -> None:
-    """Raise `AdapterError` if a policy says behind which layers to cut, at a seam that has only one place."""
+    """Raise `AdapterError` if a policy says after which layers to prune, where there is one pruning point."""
     if cut.after is not None:
         raise AdapterError(f"{where} is cut {place}, so after={cut.after!r} means nothing here; omit it{remedy}")
 

@@ -249,12 +249,13 @@ def _tapped(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
     """Stands in for the implementation that the user chose, and calls it."""
-    config = module.__dict__["config"]
-    chosen = config.real._attn_implementation
+    view = module.__dict__["config"]
+    config = view.real if isinstance(view, View) else view  # another thread took the taps off just now
+    chosen = config._attn_implementation
     implementation = _functions(module.__class__).get_interface(chosen, _eager(module.__class__))
-    bias = _listen(module, query, key, value, attention_mask, kwargs)
+    bias = _listen(view, module, query, key, value, attention_mask, kwargs)
     if chosen not in _BY_MASK:
-        module = _Untapped(module, config.real)
+        module = _Untapped(module, config)
     if bias is None:
         return implementation(module, query, key, value, attention_mask, *args, **kwargs)
     if chosen in _BY_MASK:
@@ -273,10 +274,11 @@ def _tapped(
     return (output[0][..., :width], *output[1:])
 
 
-def _listen(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, kwargs: dict[str, Any]) -> Tensor | None:
+def _listen(
+    view: Any, module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, kwargs: dict[str, Any]
+) -> Tensor | None:
     """Let every tap observe; the sum of what they weigh `[row key]`, or None."""
-    view = module.__dict__["config"]
-    taps = [tap for tap in view.taps if tap.admits]
+    taps = [tap for tap in list(view.taps) if tap.admits] if isinstance(view, View) else []
     if torch._C._current_graph_task_id() != -1:  # in backward, where gradient checkpointing computes it again
         _refuse_weighed(taps)
         taps = []
