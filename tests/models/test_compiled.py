@@ -13,12 +13,12 @@ from .calls import logits
 QUERY = Policy(keep=3)
 IMAGE = Policy("received-attention", keep=0.5, target="image")
 
-# At most so many. The encoder breaks where it begins and ends, at its qkv projection and at the cut; the Q-Former at
-# queries and keys, and at the calls around them, for the compiler does not resume inside a nested call.
+# At most so many. The encoder breaks where it begins and ends, where a tap observes attention, and where tokens are
+# pruned; the Q-Former where taps observe. Calls around that break, too: the compiler does not resume inside of them.
 BREAKS = [
     ("vision_model", [QUERY], 0),
-    pytest.param("vision_model", [IMAGE], 4, marks=pytest.mark.slow),
-    pytest.param("qformer", [QUERY], 7, marks=pytest.mark.slow),
+    pytest.param("vision_model", [IMAGE], 6, marks=pytest.mark.slow),
+    pytest.param("qformer", [QUERY], 8, marks=pytest.mark.slow),
     pytest.param("qformer", [IMAGE], 1, marks=pytest.mark.slow),
     ("language_model", [IMAGE, QUERY], 0),
 ]
