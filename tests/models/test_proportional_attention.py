@@ -214,3 +214,19 @@ def test_a_t5_decodes_from_what_its_encoder_gave_earlier():
         text = {"input_ids": torch.tensor([[20, 21, 22]]), "do_sample": False, "num_beams": 2, "max_new_tokens": 3}
         found = model.language_model.generate(**text)
     assert torch.equal(found, model.language_model.generate(**text))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"cache_implementation": "static"}, {"use_cache": False}, {"prompt_lookup_num_tokens": 2}],
+    ids=lambda options: next(iter(options)),
+)
+@pytest.mark.parametrize("family", [LLAVA, WINDOWS], ids=str)
+def test_other_ways_to_go_on_write_the_same_tokens(family, options):
+    model, inputs = lent(family), {name: value[1:] for name, value in family.inputs().items()}
+    greedy = {"max_new_tokens": 6, "do_sample": False}
+    with tokprune.apply(model, scorer="l2-norm", keep=3, reduction="merge"), torch.no_grad():
+        expected = model.generate(**inputs, **greedy)
+        assert torch.equal(model.generate(**inputs, **greedy, **options), expected)
+    with tokprune.apply(model, scorer="l2-norm", keep=3, reduction="merge", attention="plain"), torch.no_grad():
+        assert not torch.equal(model.generate(**inputs, **greedy), expected)
