@@ -155,3 +155,9 @@ def test_a_recorder_is_the_selector_it_stands_for():
     assert recorder.uniform == TopK().uniform
     assert repr(recorder) == repr(TopK())
     assert len(recorder.chosen) == 1
+
+
+def test_a_policy_with_proportional_attention_has_no_oracle(opt):
+    policy = Policy("l2-norm", keep=3, reduction="merge", attention="proportional")
+    with pytest.raises(InvalidValueError, match=r"weighs merged tokens, .* take attention='plain'"):
+        pruned_and_gift(opt, random_inputs(opt, 1), [policy])

@@ -158,11 +158,16 @@ def gift_of(model: Any, inputs: Mapping[str, Tensor], choices: Mapping[str, Choi
 
 
 def check_removes(choices: Mapping[str, Choice]) -> None:
-    """Raises `InvalidValueError` where a policy hides tokens: there is nothing that an oracle could leave out."""
+    """Raises `InvalidValueError` for a policy without an oracle: it hides tokens, or weighs them."""
     for choice in choices.values():
         if not choice.policy.reduction.removes:
             raise InvalidValueError(
                 f"oracle: {choice.policy} hides tokens and makes nothing shorter; use reduction 'prune' or 'merge'"
+            )
+        if choice.policy.attention == "proportional":
+            raise InvalidValueError(
+                f"oracle: {choice.policy} weighs merged tokens, and the oracle is handed tokens without weights; take "
+                "attention='plain' to measure it"
             )
 
 
