@@ -191,8 +191,8 @@ def render(counted: dict[str, dict[str, Any]]) -> str:
         lines.append(f"| {name} | {' | '.join(str(value(counted[label])) for label in labels)} |")
     lines += [
         "",
-        "The goals: at most 25 files for BLIP-2, 5,200 lines in `tokprune/adapters/` (2,500 of code), 3 files by hand for",
-        "a new family. Where the table says more, they are not reached.",
+        "The goals: at most 25 files for BLIP-2, 5,200 lines in `tokprune/adapters/` (2,500 of code), 3 files by hand",
+        "for a new family. Where the table says more, they are not reached.",
     ]
     columns = [f"{what}, {label}" for what in ("apply", "call", "generate") for label in labels]
     lines += [
