@@ -22,6 +22,7 @@ class Parts:
         end: (model, inputs, what leaves the last layer) -> the answer.
         protected: tokens in front of the image tokens.
         maps: (model, inputs) -> the probabilities of every layer `[image head query key]`, computed without fusion.
+        pools: whether the end attends to the image tokens.
     """
 
     begin: Callable[[Any, Any], torch.Tensor]
@@ -29,6 +30,7 @@ class Parts:
     end: Callable[[Any, Any, torch.Tensor], torch.Tensor]
     protected: int
     maps: Callable[[Any, Any], Sequence[torch.Tensor]]
+    pools: bool = False
 
     @torch.no_grad()
     def answer(self, model, inputs, kept, after=1):
@@ -58,6 +60,48 @@ class Parts:
                 longest = tokens.norm(dim=-1).argsort(dim=1, descending=True)[:, : counts[number]]
                 states, groups = cut_groups(states, groups, kept.scatter(1, longest, True), merge)
         return self.end(model, inputs, states)
+
+    @torch.no_grad()
+    def proportional(self, model, inputs, counts):
+        """As `stepwise` with merging, and each merged token stands in the sequence as often as tokens joined it.
+
+        That is proportional attention without any weights: what attends to n equal tokens attends to one that weighs n.
+        """
+        states, groups = self.begin(model, inputs), None
+        for number, layer in enumerate(self.layers(model), start=1):
+            states = _singles(_first(layer(_repeated(states, groups, self.protected))), groups, self.protected)
+            if number in counts:
+                tokens = states[:, self.protected :]
+                groups = groups or [[[token] for token in range(tokens.shape[1])] for _ in tokens]
+                kept = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+                longest = tokens.norm(dim=-1).argsort(dim=1, descending=True)[:, : counts[number]]
+                one = torch.cat([tokens[:, :1], tokens], dim=1)  # it leaves the first alone
+                merged, groups = cut_groups(one, groups, kept.scatter(1, longest, True), True)
+                states = torch.cat([states[:, : self.protected], merged[:, 1:]], dim=1)
+        if self.pools:
+            states = _repeated(states, groups, self.protected)
+        return self.end(model, inputs, states)
+
+
+def _repeated(states, groups, protected):
+    """Each target token as often as it stands for tokens."""
+    if groups is None:
+        return states
+    times = [torch.tensor([1] * protected + [len(group) for group in row]) for row in groups]
+    return torch.stack([row.repeat_interleave(n, dim=0) for row, n in zip(states, times, strict=True)])
+
+
+def _singles(states, groups, protected):
+    """The first of each of those copies."""
+    if groups is None:
+        return states
+    firsts = []
+    for row in groups:
+        ends = torch.tensor([len(group) for group in row]).cumsum(0)
+        firsts.append(
+            torch.cat([torch.arange(protected), torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]]) + protected])
+        )
+    return torch.stack([row[first] for row, first in zip(states, firsts, strict=True)])
 
 
 def _first(output):
@@ -134,6 +178,7 @@ SIGLIP = Parts(
     _siglip_pooled,
     0,
     transformers_maps("vision_model"),
+    pools=True,
 )
 DINOV2 = Parts(
     lambda model, inputs: model.base_model.embeddings(inputs["pixel_values"]),

@@ -19,7 +19,6 @@ from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.placeholders import PlaceholderPruning
 from tokprune.adapters.refusals import refuse_after, refuse_what_needs_a_mask
 from tokprune.adapters.upstream import places_by_row_and_column
-from tokprune.after import layers_before
 from tokprune.errors import AdapterError, InvalidValueError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -130,6 +129,10 @@ class GenericAdapter:
             names += [] if self.patch_size is None else ["grid"]
         return {self.target: tuple(names)}
 
+    def weighs(self, model: nn.Module, target: str, after: Any = None, inside: Any = None) -> bool | str:
+        """Why attention cannot be proportional."""
+        return "paths alone do not say which attention reads merged tokens; write an adapter of your own"
+
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the tokens at the seam."""
         if cut.target != self.target:
@@ -142,9 +145,7 @@ class GenericAdapter:
             refuse_what_needs_a_mask("GenericAdapter", cut, "the decoder")
             return CrossedPruning(model, family, cut, done, owner)
         depth = len(family.layers)
-        if self.reader is None and depth in layers_before(
-            family.after or 1 / 3 if cut.after is None else cut.after, depth
-        ):
+        if self.reader is None and depth in family.places(cut.after):
             raise AdapterError(
                 f"GenericAdapter: behind the last of {depth} layers only whoever reads the encoder's output can tell "
                 "that it is shorter; give reader=..., the path of that module, or cut earlier"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tokprune.adapters.calls import PerOwner
 from tokprune.adapters.sizes import Sizes
-from tokprune.adapters.tap import Seen, Tap
+from tokprune.adapters.tap import Seen, weighing_tap
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Weighing:
     def install(self, undo: list[Any]) -> None:
         """Put the taps on, and append them to `undo`."""
         for layer, module in self.attentions:
-            tap = Tap(module, weigh=self.weigh, first=(layer,))
+            tap = weighing_tap(module, self.weigh, (layer,))
             undo.append(tap)
             tap.install()
 

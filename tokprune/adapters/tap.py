@@ -22,6 +22,7 @@ from tokprune.adapters.upstream import (
     ATTENDS_ITSELF,
     ATTENTION_FUNCTIONS,
     PACKED,
+    added_mask,
     attention_functions,
     name_attention,
 )
@@ -190,8 +191,24 @@ class MaskTap(Hook):
         bias = self.method(*self.first, Seen(queries[:, None], states[:, None], states[:, None], mask, 1.0))
         if bias is None:
             return None
-        given[self.argument] = biased_mask(queries[:, None], states[:, None], mask, bias, causal=False)
+        given[self.argument] = self.weighed(queries, states, mask, bias)
         return (), given
+
+    def weighed(self, queries: Tensor, states: Tensor, mask: Any, bias: Tensor) -> Tensor:
+        """The mask with `bias` `[row key]` on its columns."""
+        found = biased_mask(queries[:, None], states[:, None], mask, bias, causal=False)
+        return found.expand(-1, -1, queries.shape[1], -1)  # TrOCR wants it in full
+
+
+class PaddingTap(MaskTap):
+    """The same for torch's own attention module, whose mask of padding `[row key]` may be one that is added."""
+
+    def weighed(self, queries: Tensor, states: Tensor, mask: Any, bias: Tensor) -> Tensor:
+        """The mask of padding with `bias` `[row key]` added."""
+        bias = bias.to(queries.dtype)
+        if mask is None:
+            return bias
+        return bias.masked_fill(mask, float("-inf")) if mask.dtype == torch.bool else bias + mask
 
 
 def reaches(module: nn.Module) -> bool:
@@ -202,6 +219,16 @@ def reaches(module: nn.Module) -> bool:
     return (
         named and ATTENTION_FUNCTIONS in _forward(kind).__code__.co_names and not getattr(module, ATTENDS_ITSELF, False)
     )
+
+
+def weighing_tap(module: nn.Module, weigh: Callable[..., Tensor | None], first: tuple[Any, ...] = ()) -> Any:
+    """A tap that lets `weigh` weigh the keys of `module`; None if there is no way to them."""
+    if reaches(module):
+        return Tap(module, weigh=weigh, first=first)
+    if isinstance(module, nn.MultiheadAttention):
+        return PaddingTap(module, "key_padding_mask", weigh=weigh, keys="key", first=first)
+    found = added_mask(module)
+    return None if found is None else MaskTap(module, found[0], weigh=weigh, keys=found[1], first=first)
 
 
 class View(Holder):

@@ -292,6 +292,23 @@ def with_length_limit(criterion: Any, dropped: int) -> Any:
     return shifted
 
 
+def added_mask(attention: Any) -> tuple[str, str | None] | None:
+    """How an attention module that is none of transformers' interface takes a mask that it adds to its logits.
+
+    The name of that argument, and of the one that brings what keys are made of (None: its first); None if it takes no
+    such mask, or is not known.
+    """
+    kind = type(attention)
+    taken = inspect.signature(kind.forward).parameters
+    if kind.__module__.startswith("timm.") and kind.__name__ in ("Attention", "AttentionPoolLatent"):
+        return ("attn_mask", None) if "attn_mask" in taken else None
+    if kind.__module__.startswith("transformers.") and (hasattr(attention, "k_proj") or hasattr(attention, "key")):
+        states = next((name for name in CROSSED if name in taken), None)  # BLIP's text, TrOCR
+        mask = next((name for name in CROSSED_MASKS if name in taken), None)
+        return None if states is None or mask is None else (mask, states)
+    return None
+
+
 ATTENTION_FUNCTIONS = "ALL_ATTENTION_FUNCTIONS"
 """Where an attention module looks up the function that computes attention, by a name in its configuration."""
 

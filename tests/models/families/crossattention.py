@@ -98,49 +98,82 @@ def _encoded(states):
     return {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
 
 
-def _whisper(model, inputs, kept):
-    with torch.no_grad():
-        return _encoded(shrunk(model.model.encoder(inputs["input_features"]).last_hidden_state, kept, 0))
+def inside_encoder(begin, layers, norm, protected):
+    """What an encoder gives whose first layer sees all tokens, and later ones those of `kept`, run layer by layer."""
+
+    def states(model, inputs, kept):
+        with torch.no_grad():
+            hidden = begin(model, inputs)
+            for number, layer in enumerate(layers(model)):
+                hidden = layer(hidden, None)
+                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+                hidden = hidden if number else shrunk(hidden, kept, protected)
+            return norm(model)(hidden)
+
+    return states
 
 
-def _whisper_logits(model, inputs, kept):
+def whisper_begins(model, inputs):
+    """What enters the first layer of Whisper's encoder."""
+    encoder, gelu = model.model.encoder, torch.nn.functional.gelu
+    return gelu(encoder.conv2(gelu(encoder.conv1(inputs["input_features"])))).mT + encoder.embed_positions.weight
+
+
+def _whisper_output(model, inputs, kept):
+    return shrunk(model.model.encoder(inputs["input_features"]).last_hidden_state, kept, 0)
+
+
+_whisper_inside = inside_encoder(
+    whisper_begins, lambda model: model.model.encoder.layers, lambda model: model.model.encoder.layer_norm, 0
+)
+_vit_inside = inside_encoder(
+    lambda model, inputs: model.encoder.embeddings(inputs["pixel_values"]),
+    lambda model: model.encoder.layers,
+    lambda model: model.encoder.layernorm,
+    1,
+)
+
+
+def _vit_output(model, inputs, kept):
+    return shrunk(model.encoder(inputs["pixel_values"]).last_hidden_state, kept, 1)
+
+
+def _whisper_logits(states, model, inputs, kept):
     with torch.no_grad():
-        return model(decoder_input_ids=inputs["decoder_input_ids"], **_whisper(model, inputs, kept)).logits
+        return model(decoder_input_ids=inputs["decoder_input_ids"], **_encoded(states(model, inputs, kept))).logits
 
 
 def _written(inputs):
     return {name: value for name, value in inputs.items() if name.startswith("decoder")}
 
 
-def _pictures(protected):
-    def encoded(model, inputs, kept):
-        with torch.no_grad():
-            return _encoded(shrunk(model.encoder(inputs["pixel_values"]).last_hidden_state, kept, protected))
-
+def _pictures(states):
     def hand_fed(model, inputs, kept):
         with torch.no_grad():
-            return model(**encoded(model, inputs, kept), **_written(inputs)).logits
+            return model(**_encoded(states(model, inputs, kept)), **_written(inputs)).logits
 
     def generated(model, inputs, kept, options):
         with torch.no_grad():
-            found = model.generate(**encoded(model, inputs, kept), **_written(inputs), **options)
+            found = model.generate(**_encoded(states(model, inputs, kept)), **_written(inputs), **options)
         return _after_written(model, inputs, found)
 
-    return {"generated": generated, **_masked(GPT2, "encoder_attention_mask", protected, hand_fed=hand_fed)}
+    return {"generated": generated, "oracle": hand_fed}
 
 
 def _after_written(model, inputs, sequences):
     return sequences[:, inputs["decoder_input_ids"].shape[1] + 1 :]  # one token to start with is put in front
 
 
-def _whisper_tokens(model, inputs, kept, options):
+def _whisper_tokens(states, model, inputs, kept, options):
     # Its own `generate` takes features to be sound of full length; what is below it is told what it works out.
     # Without a temperature it draws nothing, so that all samples are the same.
     begin = torch.tensor([[START, NO_TIMESTAMPS]]).repeat(len(kept), 1)
     copies = options.get("num_return_sequences", 1)
     options = {**options, "do_sample": False, "num_return_sequences": 1}
     with torch.no_grad():
-        found = GenerationMixin.generate(model, **_whisper(model, inputs, kept), decoder_input_ids=begin, **options)
+        found = GenerationMixin.generate(
+            model, **_encoded(states(model, inputs, kept)), decoder_input_ids=begin, **options
+        )
     return found[:, 2:].repeat_interleave(copies, dim=0)
 
 
@@ -179,6 +212,11 @@ def _after_caption(model, inputs, sequences):
 
 
 _INSIDE = {"options": {"after": 1}, "scorers": SCORERS}
+_ENCODER = {
+    "options": {"after": 1, "inside": "encoder"},
+    "scorers": (*TOKEN_SCORERS, "received-attention", "self-attention"),
+    "uneven": False,
+}
 _OUTSIDE = {"scorers": SCORERS, "gaps": 1e-5}
 _LAYERS = range(3)
 CAPTIONS = [f"text_decoder.bert.encoder.layer.{i}.crossattention.self" for i in _LAYERS]
@@ -252,10 +290,17 @@ FAMILIES = [
     ),
     Family(
         name="whisper",
-        generated=_whisper_tokens,
+        generated=partial(_whisper_tokens, _whisper_output),
         **_sounds,
         **_OUTSIDE,
-        **_masked(WHISPER, "attention_mask", 0, hand_fed=_whisper_logits),
+        **_masked(WHISPER, "attention_mask", 0, hand_fed=partial(_whisper_logits, _whisper_output)),
+    ),
+    Family(
+        name="whisper inside the encoder",
+        generated=partial(_whisper_tokens, _whisper_inside),
+        oracle=partial(_whisper_logits, _whisper_inside),
+        **_sounds,
+        **_ENCODER,
     ),
     Family(
         name="whisper inside the decoder",
@@ -263,7 +308,16 @@ FAMILIES = [
         **_INSIDE,
         **_masked(WHISPER, "attention_mask", 0, _sound),
     ),
-    Family(name="vit and gpt-2", **_pairs("vit", "gpt2"), **_OUTSIDE, **_pictures(1)),
+    Family(
+        name="vit and gpt-2",
+        **_pairs("vit", "gpt2"),
+        **_OUTSIDE,
+        **{
+            **_pictures(_vit_output),
+            **_masked(GPT2, "encoder_attention_mask", 1, hand_fed=_pictures(_vit_output)["oracle"]),
+        },
+    ),
+    Family(name="vit and gpt-2 inside the encoder", **_pairs("vit", "gpt2"), **_ENCODER, **_pictures(_vit_inside)),
     Family(
         name="vit and gpt-2 inside the decoder",
         **_pairs("vit", "gpt2"),

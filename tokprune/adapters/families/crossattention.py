@@ -11,7 +11,8 @@ from torch import nn
 from tokprune.adapters.crossing.cut import CrossCut
 from tokprune.adapters.crossing.family import CrossFamily
 from tokprune.adapters.modules import part_of
-from tokprune.adapters.output.crossed import CrossedPruning
+from tokprune.adapters.output.crossed import CrossedPruning, encoder_family
+from tokprune.adapters.output.weighing import why_plain
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.wording import at_target, check_target
 from tokprune.after import After, layers_before
@@ -20,7 +21,7 @@ from tokprune.interfaces import Attachment, Cut, Observed
 
 
 class CrossAttentionAdapter:
-    """Tokens leave behind the encoder, or inside the decoder behind some of its cross-attention layers."""
+    """Tokens leave at the encoder's output, after cross-attention layers of the decoder, or inside the encoder."""
 
     name: ClassVar[str]
     models: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -49,19 +50,33 @@ class CrossAttentionAdapter:
         with known_shape(model, f"adapter {self.name!r}"):
             return {self.target: self.family(model).signals}
 
+    def offers_after(
+        self, model: nn.Module, target: str, after: After | None, inside: str | None = None
+    ) -> tuple[str, ...]:
+        """The signals: all of them, but for those of the decoder where tokens leave inside the encoder."""
+        offered = self.offers(model)[target]
+        if inside is None:
+            return offered
+        encoder_family(self.family(model), inside=True)
+        return tuple(name for name in offered if name != "cross_attention")
+
     def weighs(
         self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
     ) -> bool | str:
         """Whether attention can be proportional where tokens leave, or why not."""
-        if inside is None and (after is not None or self.family(model).masked):
+        family = self.family(model)
+        if inside is None and (after is not None or family.masked):
             return True
-        return "it is not built for this pruning point yet"
+        encoder = encoder_family(family, inside is not None)
+        return why_plain(model, encoder, encoder.places(after)) or True
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
-        """Cut at the encoder's output, or where `after` says: behind so many cross-attention layers of the decoder."""
+        """Prune the encoder's output, after so many cross-attention layers of the decoder, or inside the encoder."""
         check_target(self.name, cut, [self.target])
         with known_shape(model, f"adapter {self.name!r}"):
             family = self.family(model)
+        if cut.inside == "encoder":
+            return CrossedPruning(model, family, cut, done, owner)
         place = layers_in_front(family, cut)
         if place == 0 and not family.masked and cut.keep is not None and cut.reduction.removes:
             return CrossedPruning(model, family, cut, done, owner)

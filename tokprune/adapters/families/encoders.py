@@ -13,8 +13,10 @@ from tokprune.adapters.attention import find_attention
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
+from tokprune.adapters.output.weighing import why_plain
 from tokprune.adapters.shape import known_shape
 from tokprune.adapters.wording import check_target
+from tokprune.after import After
 from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -66,6 +68,19 @@ class EncoderAdapter:
         """Its one target and the signals."""
         return {"image": ENCODER_SIGNALS}
 
+    def offers_after(
+        self, model: nn.Module, target: str, after: After | None, inside: str | None = None
+    ) -> tuple[str, ...]:
+        """The signals; tokens leave inside the encoder anyway."""
+        return ENCODER_SIGNALS
+
+    def weighs(
+        self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
+    ) -> bool | str:
+        """Whether attention can be proportional where tokens leave, or why not."""
+        family = self._family(model)
+        return why_plain(model, family, family.places(after)) or True
+
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens between the encoder's layers."""
         check_target(self.name, cut, ["image"])
@@ -96,6 +111,7 @@ class EncoderAdapter:
         config, prefix = encoder.config, f"{seat.encoder}." if seat.encoder else ""
         depth = sum(1 for _ in module_at(encoder, anatomy.layers).children())
         layers = [f"{prefix}{anatomy.layers}.{index}" for index in range(depth)]
+        heads = [path for path, part in encoder.named_modules() if isinstance(part, nn.MultiheadAttention)]
         return EncoderFamily(
             name=self.name,
             encoder=seat.encoder,
@@ -105,6 +121,7 @@ class EncoderAdapter:
             patch_size=config.patch_size,
             reader=f"{prefix}{anatomy.reader}",
             sentinel=seat.sentinel,
+            crossed=[f"{prefix}{path}" for path in heads],
         )
 
 

@@ -15,6 +15,7 @@ from tokprune.adapters.firstlayer import READER_SIGNALS, FirstLayer
 from tokprune.adapters.modules import part_of
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning
 from tokprune.adapters.output.family import EncoderFamily
+from tokprune.adapters.output.weighing import why_plain
 from tokprune.adapters.prompt.delegated import DelegatedPruning
 from tokprune.adapters.prompt.family import PromptFamily
 from tokprune.adapters.prompt.weighing import weighs
@@ -69,8 +70,16 @@ class QFormerAdapter:
             ahead = READER_SIGNALS if FirstLayer.of(model, family) is not None else ()
         return {"query": (*self.signals, *ahead), "image": ENCODER_SIGNALS}
 
-    def offers_after(self, model: nn.Module, target: str, after: After) -> tuple[str, ...]:
+    def offers_after(
+        self, model: nn.Module, target: str, after: After | None, inside: str | None = None
+    ) -> tuple[str, ...]:
         """The signals of query tokens inside the language model, and of image tokens inside the encoder."""
+        if inside is not None and target != "image":
+            raise AdapterError(
+                f"adapter {self.name!r} target {target!r} has no pruning point inside the {inside} of a "
+                f"{type(model).__name__}, where there are image tokens alone; omit inside={inside!r}, or choose target "
+                "'image'"
+            )
         if target != "query" or not hasattr(model, "language_model"):
             return tuple(self.offers(model)[target])
         with known_shape(model, f"adapter {self.name!r}"):
@@ -89,6 +98,19 @@ class QFormerAdapter:
     def weighs_query(self, model: nn.Module) -> bool | str:
         """The same for query tokens."""
         return weighs(model, query_family(model, self.name, self.asks))
+
+    def weighs(
+        self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
+    ) -> bool | str:
+        """Whether attention can be proportional where tokens leave, or why not."""
+        if target == "image":
+            encoder = encoder_family(model, self.name)
+            return why_plain(model, encoder, encoder.places(after)) or True
+        return self.weighs_query(model, after)
+
+    def weighs_query(self, model: nn.Module, after: After | None) -> bool | str:
+        """The same for query tokens."""
+        return "it is not built for this pruning point yet"
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where their reader takes over, the image tokens between the encoder's layers."""
@@ -147,4 +169,5 @@ def encoder_family(model: nn.Module, name: str) -> EncoderFamily:
         protected=1,
         patch_size=vision.patch_size,
         reader="qformer",
+        crossed=[str(source.attention) for source in find_attention(model, "qformer", crossing=True)],
     )

@@ -15,8 +15,11 @@ from tokprune.adapters.attention import find_attention, projections_of
 from tokprune.adapters.calls import during_call
 from tokprune.adapters.output.encoder import ENCODER_SIGNALS, EncoderPruning, refuse_mask
 from tokprune.adapters.output.family import EncoderFamily
+from tokprune.adapters.output.weighing import why_plain
 from tokprune.adapters.shape import Relied, has, takes
+from tokprune.adapters.stages import leave_stage
 from tokprune.adapters.wording import check_target
+from tokprune.after import After
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Attachment, Cut, Observed
 
@@ -51,6 +54,19 @@ class TimmVit:
         unnormed = projections_of(model.get_submodule("blocks.0.attn")) == {"qkv": "query key value"}
         return {"image": tuple(name for name in ENCODER_SIGNALS if unnormed or name != "encoder_values")}
 
+    def offers_after(
+        self, model: nn.Module, target: str, after: After | None, inside: str | None = None
+    ) -> tuple[str, ...]:
+        """The signals; tokens leave inside the encoder anyway."""
+        return tuple(self.offers(model)[target])
+
+    def weighs(
+        self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
+    ) -> bool | str:
+        """Whether attention can be proportional where tokens leave, or why not."""
+        family = _family(model, self.name)
+        return why_plain(model, family, family.places(after)) or True
+
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the image tokens between the blocks."""
         check_target(self.name, cut, ["image"])
@@ -66,6 +82,7 @@ def _family(model: Any, name: str) -> EncoderFamily:
         protected=model.num_prefix_tokens,
         patch_size=0,
         reader="norm",
+        crossed=[] if model.attn_pool is None else ["attn_pool"],
     )
 
 
@@ -113,7 +130,10 @@ class TimmPruning(EncoderPruning):
                 "stayed; call model.eval(), or set model.patch_drop = torch.nn.Identity()"
             )
         with during_call(self, self._encoding(x)):
-            return original(x, *args, **kwargs)
+            try:
+                return original(x, *args, **kwargs)
+            finally:
+                leave_stage(self.encoder, self)
 
     def _around_intermediates(self, original: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         if _asked(original, x, *args, **kwargs)["output_fmt"] != "NLC":

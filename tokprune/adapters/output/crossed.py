@@ -1,4 +1,4 @@
-"""Output pruning of an encoder whose output a decoder cross-attends to.
+"""Output pruning of an encoder whose output a decoder cross-attends to: of what it gives, or between its layers.
 
 Only for models that work out the masks of their cross-attention from what the encoder gives, and for the same number of
 kept tokens in every row. Decode steps never see tokprune: the cached keys and values are those of the kept tokens.
@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
+from torch import nn
 
+from tokprune.adapters.calls import enter_call
 from tokprune.adapters.crossing.family import CrossFamily, cached_layers
 from tokprune.adapters.crossing.refusals import refuse_options
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import Options
-from tokprune.adapters.output.encoder import EncoderPruning, Encoding, last_hidden
+from tokprune.adapters.output.encoder import EncoderPruning, last_hidden
 from tokprune.adapters.output.family import EncoderFamily
+from tokprune.adapters.output.weighing import Passed
 from tokprune.adapters.shape import Relied, generates, takes
-from tokprune.errors import UnsupportedCallError
+from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 
 
@@ -31,8 +32,7 @@ class CrossedPruning(EncoderPruning):
         self, model: nn.Module, whole: CrossFamily, cut: Cut, done: Callable[[Observed], Any], owner: object
     ) -> None:
         self.whole = whole
-        self._given: Any = WeakIdKeyDictionary()  # what was given, so that it is known when it comes back
-        super().__init__(model, encoder_family(whole), cut, done, owner)
+        super().__init__(model, encoder_family(whole, cut.inside == "encoder"), cut, done, owner)
 
     @property
     def shortened(self) -> list[int] | None:
@@ -60,35 +60,55 @@ class CrossedPruning(EncoderPruning):
         if options is not None:
             refuse_options(self.whole, options)
         for name in self.whole.given:
-            tokens = None if arguments.get(name) is None else last_hidden(arguments[name])
-            if tokens is not None and tokens not in self._given and getattr(tokens, "_base", None) not in self._given:
+            if arguments.get(name) is None:
+                continue
+            given = last_hidden(arguments[name])
+            tokens = given if given in self._given else getattr(given, "_base", None)
+            if tokens is None or tokens not in self._given:
                 raise UnsupportedCallError(
                     f"{name} brings tokens that were encoded earlier and were not pruned then; encode them with the "
                     "model as it is now, or call handle.remove() first"
                 )
-
-    def _prune(self, call: Encoding, hidden: Tensor) -> Tensor:
-        shorter = super()._prune(call, hidden)
-        self._given[shorter] = True
-        return shorter
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_given"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "_given": WeakIdKeyDictionary()})
+            enter_call(self.passed, Passed(sizes=self._given[tokens]))
 
 
-def encoder_family(whole: CrossFamily) -> EncoderFamily:
-    """The encoder of a `CrossFamily`, whose output is pruned."""
+def encoder_family(whole: CrossFamily, inside: bool = False) -> EncoderFamily:
+    """The encoder of a `CrossFamily`, whose output is pruned, or which is pruned `inside`.
+
+    Raises:
+        AdapterError: its layers are not known, or lay out tokens in a way that fewer do not fit in.
+    """
+    layers = [_layer_of(whole.encoder, source.modules[0][0]) for source in whole.attention]
+    if inside and (not layers or whole.tiles is not None):
+        reason = (
+            "its layers are not known here" if not layers else "it lays tokens out tile by tile, which needs them all"
+        )
+        raise AdapterError(
+            f"adapter {whole.name!r}: the encoder at {whole.encoder!r} cannot be pruned inside, for {reason}; omit "
+            "inside='encoder' to prune what it gives"
+        )
     return EncoderFamily(
         name=whole.name,
         encoder=whole.encoder,
-        layers=[whole.encoder] * max(len(whole.attention), 1),
+        layers=layers or [whole.encoder],
         attention=whole.attention,
         protected=whole.protected,
         patch_size=whole.patch_size,
         reader=whole.decoder,
-        after=None,
-        masked=False,
+        after=EncoderFamily.after if inside else None,
+        masked=whole.patch_size is not None,  # Whisper takes a mask and ignores it
+        crossed=[crossing.module for crossing in whole.crossings],
     )
+
+
+def _layer_of(encoder: str, path: str) -> str:
+    """The path of the layer that the module at a path is in.
+
+    Example:
+        >>> _layer_of("model.encoder", "model.encoder.layers.3.self_attn.q_proj")
+        'model.encoder.layers.3'
+    """
+    names = path.split(".")
+    own = len(encoder.split("."))
+    number = next(index for index, name in enumerate(names) if index >= own and name.isdigit())
+    return ".".join(names[: number + 1])

@@ -6,23 +6,28 @@ before the first layer, so there is nothing to move.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
-from tokprune.adapters.calls import current_call, enter_call
+from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
-from tokprune.adapters.entrance import Entrance
+from tokprune.adapters.entrance import Entrance, Running
 from tokprune.adapters.hooks import Hook
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.output.pruning import Output, OutputPruning, unprotected
+from tokprune.adapters.output.weighing import Key, Passed, attentions, output_logs, refuse_weighing_again, why_plain
 from tokprune.adapters.refusals import refuse_recomputing, refuse_what_needs_a_mask
 from tokprune.adapters.shape import Relied, checkpoints
+from tokprune.adapters.sizes import Sizes
 from tokprune.adapters.sources import AttentionSource, vector_sources
-from tokprune.after import falling_counts, layers_before
+from tokprune.adapters.stages import Stage, Weighing, enter_stage, leave_stage
+from tokprune.adapters.tap import Seen, weighing_tap
+from tokprune.after import falling_counts
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
 from tokprune.layers import layer_indices
@@ -52,23 +57,28 @@ class EncoderPruning(OutputPruning):
     ) -> None:
         super().__init__(model, cut, done, owner)
         self.family, self.protected = family, family.protected
-        depth = len(family.layers)
-        after = family.after if cut.after is None else cut.after
-        self.places = (depth,) if after is None else layers_before(after, depth)
+        self.places = family.places(cut.after)
         self._refuse()
         self.encoder = module_at(model, family.encoder)
         self.reader = module_at(model, family.reader)
         watcher = family.reader if family.sentinel is None else family.sentinel
         self.sentinel = module_at(model, watcher)
         # What gets shorter: layers, or the encoder itself
-        paths = [family.encoder] if after is None else [family.layers[place - 1] for place in self.places]
+        whole = family.after is None and cut.after is None
+        paths = [family.encoder] if whole else [family.layers[place - 1] for place in self.places]
         self.points = [module_at(model, path) for path in paths]
-        self.later = [] if after is None else [module_at(model, path) for path in family.layers[self.places[0] :]]
+        self.later = [module_at(model, path) for path in family.layers[self.places[0] :]]
         self.capture = Capture(self, model, self._sources(), watched=(family.encoder, family.reader, watcher, *paths))
+        self.proportional = cut.attention == "proportional"
+        self.passed = Key(self)
+        self._given: Any = WeakIdKeyDictionary()  # what the encoder gave -> its sizes, for when it comes back
         self._attach(self.encoder)
 
     def _refuse(self) -> None:
         refuse_what_needs_a_mask(self.where, self.cut, "its reader")
+        reason = why_plain(self.model, self.family, self.places) if self.cut.attention == "proportional" else ""
+        if reason:
+            raise AdapterError(f"{self.where}: attention cannot be proportional, for {reason}; use attention='plain'")
         if "grid" in self.cut.needs and len(self.places) > 1:
             raise AdapterError(
                 f"{self.where}: 'grid' is only known at the first of {len(self.places)} cuts, afterwards tokens are "
@@ -91,7 +101,7 @@ class EncoderPruning(OutputPruning):
 
     def _install(self, undo: list[Any]) -> None:
         self._install_entry(undo)
-        undo.append(self.sentinel.register_forward_pre_hook(Hook(self._on_sentinel), prepend=True))
+        undo.append(self.sentinel.register_forward_pre_hook(Hook(self._on_sentinel), with_kwargs=True, prepend=True))
         self.capture.install(undo)
         for stage, point in enumerate(self.points):
             if point is self.encoder:
@@ -101,6 +111,13 @@ class EncoderPruning(OutputPruning):
             undo.append(point.register_forward_hook(Hook(self._on_output, stage), prepend=True))
         for layer in self.later:
             undo.append(layer.register_forward_pre_hook(_narrow_masks, with_kwargs=True, prepend=True))
+        if self.proportional:
+            later = attentions(self.model, self.family, self.places[0])
+            Weighing(self, self.encoder, [(index, each) for index, each in later if each is not None]).install(undo)
+            for path in self.family.crossed:
+                tap = weighing_tap(module_at(self.model, path), self._weigh_output)
+                undo.append(tap)
+                tap.install()
 
     def _install_entry(self, undo: list[Any]) -> None:
         """Put in place what begins and ends one encoding."""
@@ -108,23 +125,60 @@ class EncoderPruning(OutputPruning):
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.capture.verify()
-        if self.later:
-            refuse_recomputing(self.points)
-            if self.family.masked and isinstance(kwargs.get("attention_mask"), Tensor):
-                refuse_mask("attention_mask")
+        refuse_recomputing(self.points)
+        if self.later and self.family.masked and isinstance(kwargs.get("attention_mask"), Tensor):
+            refuse_mask("attention_mask")
+        if self.proportional:
+            refuse_weighing_again(self.encoder, self.reader)
         images = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() >= 4]
         enter_call(self, self._encoding(images[0] if images else None))
-
-    def _end(self, call: Encoding, output: Any) -> Any:
-        return self._on_output(0, self.encoder, (), output) if self.encoder in self.points else None
 
     def _encoding(self, images: Tensor | None) -> Encoding:
         """The encoding of `images` `[image channel row column]`."""
         return Encoding(grid=None if images is None else self.family.grid(self.encoder, images))
 
-    def _on_sentinel(self, sentinel: nn.Module, args: tuple[Any, ...]) -> None:
+    def _end(self, call: Encoding, output: Any) -> Any:
+        leave_stage(self.encoder, self)
+        if self.encoder in self.points:
+            shorter = self._on_output(0, self.encoder, (), output)
+            output = output if shorter is None else shorter
+        if self.family.crossed:
+            self._given[last_hidden(output)] = self._sizes(call)
+        return output
+
+    def begins(self, call: Running, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Nothing was passed on yet in a call that begins."""
+        super().begins(call, args, kwargs)
+        leave_call(self.passed)
+
+    def ended(self, call: Running, module: nn.Module) -> None:
+        """What was passed on in a call that ended is forgotten."""
+        super().ended(call, module)
+        leave_call(self.passed)
+
+    def _on_sentinel(self, sentinel: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # An encoder that was put in the place of the hooked one runs no hook of ours; what is called with it does.
         self.capture.verify()
+        for tokens in (*args, *kwargs.values()):
+            if isinstance(tokens, Tensor) and tokens in self._given:
+                enter_call(self.passed, Passed(sizes=self._given[tokens]))
+
+    def _sizes(self, call: Encoding) -> Sizes | None:
+        """The sizes of all tokens that are left; None if each stands for itself."""
+        if call.sizes is None or not self.proportional:
+            return None
+        return Sizes(nn.functional.pad(call.sizes.float(), (self.protected, 0), value=1.0))
+
+    def _weigh_output(self, seen: Seen) -> Tensor | None:
+        passed = current_call(self.passed)
+        if passed is None or passed.sizes is None:
+            return None
+        return output_logs(passed.sizes, seen, self.joins_images)
+
+    @property
+    def joins_images(self) -> bool:
+        """Whether the reader takes all images of a row as one sequence, while the report is about one image."""
+        return False
 
     def _on_output(self, stage: int, module: nn.Module, args: Any, output: Any) -> Any:
         call = current_call(self)
@@ -147,10 +201,19 @@ class EncoderPruning(OutputPruning):
         call.stage += 1
         shorter = self._shorter(call, hidden, choice, signal, count)
         call.votes.clear()  # queries and keys of the layers: not needed any more
+        sizes = self._sizes(call)
+        enter_stage(self.encoder, Stage(self, end, sizes))
+        enter_call(self.passed, Passed(sizes=sizes))
         if call.stage == stages:
             call.done = True
             self._report(call, shorter.shape[1])
         return shorter
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_given"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_given": WeakIdKeyDictionary()})
 
     def _refuse_others(self, call: Encoding, tokens: int, layer: int) -> None:
         counts = {int(votes.shape[2]) for seen in call.votes.values() for votes in seen.values()} - {tokens}

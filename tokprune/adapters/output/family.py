@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from tokprune.adapters.sources import AttentionSource
-from tokprune.after import After
+from tokprune.after import After, layers_before
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class EncoderFamily:
         sentinel: path of a module outside of the encoder that is called along with it, if `reader` lies inside: it
             notices that the encoder was replaced. "" for the model itself.
         masked: whether the encoder hides tokens by the `attention_mask` that it is given.
+        crossed: paths of the attention modules, outside of the layers, whose keys are made of the encoder's output.
     """
 
     name: str
@@ -41,6 +42,12 @@ class EncoderFamily:
     after: After | None = 1 / 3
     sentinel: str | None = None
     masked: bool = True
+    crossed: Sequence[str] = ()
+
+    def places(self, after: After | None) -> tuple[int, ...]:
+        """How many layers run before tokens leave, each time; `after` is the policy's."""
+        after = self.after if after is None else after
+        return (len(self.layers),) if after is None else layers_before(after, len(self.layers))
 
     def grid(self, encoder: nn.Module, images: Tensor) -> tuple[int, int] | None:
         """Rows and columns of the image tokens of `images` `[image channel row column]`."""
