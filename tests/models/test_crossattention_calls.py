@@ -136,7 +136,8 @@ def test_merging_is_that_of_the_encoders_output():
         expected = model.text_decoder(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], encoder_hidden_states=image
         ).logits
-    with tokprune.apply(model, **{**keeping(kept), "selector": "top-k", "keep": 3}, reduction="merge") as handle:
+    policy = {**keeping(kept), "selector": "top-k", "keep": 3, "reduction": "merge", "attention": "plain"}
+    with tokprune.apply(model, **policy) as handle:
         assert torch.equal(logits(model, inputs), expected)
     assert torch.equal(handle.report.sizes, sizes)
 

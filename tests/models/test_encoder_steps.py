@@ -22,7 +22,7 @@ def test_in_steps_as_by_hand(name, counts, after, reduction):
     family = BY_NAME[name]
     model, inputs = family.build(), family.inputs()
     expected = PARTS[name].stepwise(model, inputs, counts, reduction == "merge")
-    with tokprune.apply(model, scorer="l2-norm", keep=4, reduction=reduction, after=after) as handle:
+    with tokprune.apply(model, scorer="l2-norm", keep=4, reduction=reduction, after=after, attention="plain") as handle:
         found = family.answer(model, inputs)
     assert torch.allclose(found, expected, atol=1e-5)
     assert handle.report.length_after == 5

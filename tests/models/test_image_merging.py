@@ -15,7 +15,7 @@ COUNTS = [{1: 4}, {2: 7}, {1: 10, 3: 4}, {1: 12, 2: 8, 3: 4}, {1: 11, 2: 6, 3: 1
 @pytest.mark.parametrize("counts", COUNTS, ids=str)
 def test_merged_image_tokens_are_those_merged_by_hand(either, laid, counts):
     encoded, fed = by_hand(either, laid, counts, norms, merge=True)
-    options = {"scorer": "l2-norm", "reduction": "merge", "target": "image"}
+    options = {"scorer": "l2-norm", "reduction": "merge", "target": "image", "attention": "plain"}
     with tokprune.apply(either, **options, **steps(counts)) as handle:
         assert torch.allclose(logits(either, laid), oracle_logits(either, laid, fed), atol=1e-4)
     assert torch.equal(handle.report.kept, encoded.kept)
@@ -26,7 +26,7 @@ def test_merged_image_tokens_are_those_merged_by_hand(either, laid, counts):
 @pytest.mark.parametrize("mode", ["greedy", "beams"])
 def test_merged_image_tokens_give_the_answers_by_hand(model, inputs, mode):
     expected = answer_by_hand(model, inputs, {1: 10, 3: 4}, MODES[mode], norms, merge=True)
-    options = {"scorer": "l2-norm", "reduction": "merge", "target": "image"}
+    options = {"scorer": "l2-norm", "reduction": "merge", "target": "image", "attention": "plain"}
     with tokprune.apply(model, **options, **steps({1: 10, 3: 4})):
         output = generate(model, inputs, **MODES[mode])
     assert torch.equal(answer(model, inputs, output), expected)

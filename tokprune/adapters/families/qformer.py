@@ -23,6 +23,7 @@ from tokprune.adapters.shape import known_shape
 from tokprune.adapters.sources import AttentionSource
 from tokprune.adapters.wording import check_target
 from tokprune.after import After
+from tokprune.errors import AdapterError
 from tokprune.interfaces import Attachment, Cut, Observed
 from tokprune.signal import SignalName
 
@@ -92,25 +93,13 @@ class QFormerAdapter:
     ) -> bool | str:
         """Whether attention can be proportional where tokens leave, or why not."""
         if target == "image":
-            return "it is not built for this pruning point yet"
+            encoder = encoder_family(model, self.name)
+            return why_plain(model, encoder, encoder.places(after)) or True
         return self.weighs_query(model)
 
     def weighs_query(self, model: nn.Module) -> bool | str:
         """The same for query tokens."""
         return weighs(model, query_family(model, self.name, self.asks))
-
-    def weighs(
-        self, model: nn.Module, target: str, after: After | None = None, inside: str | None = None
-    ) -> bool | str:
-        """Whether attention can be proportional where tokens leave, or why not."""
-        if target == "image":
-            encoder = encoder_family(model, self.name)
-            return why_plain(model, encoder, encoder.places(after)) or True
-        return self.weighs_query(model, after)
-
-    def weighs_query(self, model: nn.Module, after: After | None) -> bool | str:
-        """The same for query tokens."""
-        return "it is not built for this pruning point yet"
 
     def attach(self, model: nn.Module, cut: Cut, done: Callable[[Observed], Any], owner: object) -> Attachment:
         """Cut the query tokens where their reader takes over, the image tokens between the encoder's layers."""

@@ -125,11 +125,11 @@ class EncoderPruning(OutputPruning):
 
     def _begin(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.capture.verify()
+        if self.proportional:
+            refuse_weighing_again(self.encoder, self.reader)
         refuse_recomputing(self.points)
         if self.later and self.family.masked and isinstance(kwargs.get("attention_mask"), Tensor):
             refuse_mask("attention_mask")
-        if self.proportional:
-            refuse_weighing_again(self.encoder, self.reader)
         images = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() >= 4]
         enter_call(self, self._encoding(images[0] if images else None))
 
