@@ -71,7 +71,7 @@ def test_the_adapter_is_found_and_offers_the_target(family, model):
 
 
 def test_the_scorers_that_fit_are_known(family, model):
-    offered = bound_to(model).offers_after(family.target, family.options.get("after"))
+    offered = bound_to(model).offers_after(family.target, *(family.options.get(name) for name in ("after", "inside")))
     assert set(fitting_scorers(family.target, offered)) == set(family.scorers)
     before = traces(model)
     for scorer in set(tokprune.list_scorers()) - set(family.scorers):
