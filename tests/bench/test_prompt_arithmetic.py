@@ -50,7 +50,7 @@ QWEN = [tiny_qwen.tiny_qwen2_vl, tiny_qwen.tiny_qwen2_5_vl, tiny_qwen.tiny_qwen3
 @pytest.mark.parametrize("make", QWEN)
 def test_a_call_of_a_qwen_costs_just_that(make, monkeypatch):
     monkeypatch.setattr(randominputs, "QWEN_PATCHES", (8, 14))  # the last column of windows is narrower
-    model, work = make("eager"), Workload(text_tokens=6, answer_tokens=3)
+    model, work = make(attention="eager"), Workload(text_tokens=6, answer_tokens=3)
     arithmetic = PromptArithmetic(model)
     assert arithmetic.tokens == {"image": 28}
     assert counted_call(model, work) == arithmetic.count(work).total

@@ -222,7 +222,7 @@ def test_merged_tokens_are_projected_vectors_weighted_by_hand(model):
         for token, group in groups.items():
             merged[image, token] = vectors[image, group].mean(dim=0)
     expected = oracle_logits(model, inputs, kept, tokens, features=merged.flatten(0, 1))
-    policy = {**keeping(kept), "selector": "top-k", "keep": 3, "reduction": "merge"}
+    policy = {**keeping(kept), "selector": "top-k", "keep": 3, "reduction": "merge", "attention": "plain"}
     with tokprune.apply(model, **policy):
         assert_same(logits(model, inputs), expected, 1e-4)
 

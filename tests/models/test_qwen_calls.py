@@ -167,11 +167,6 @@ def test_placeholders_must_be_those_of_whole_images(model):
     refused(model, inputs, "whole images")
 
 
-def test_a_cut_behind_layers_is_refused(model):
-    with pytest.raises(AdapterError, match="in front of the language model"):
-        tokprune.apply(model, scorer="first", keep=2, after=1)
-
-
 def test_images_keep_counts_that_all_of_them_have(model):
     inputs = prompts([[(4, 8), (4, 4)]])
     with (

@@ -126,7 +126,7 @@ class Entrance(MethodShim):
         owner: the attachment.
         module: the module.
         begin: called with the module, its arguments and its keyword arguments; enters a call if it wants to, and
-            returns other arguments or None. Passed over inside of a call that a `with` block encloses.
+            returns other arguments or None. What opens calls is passed over inside of one that a `with` block encloses.
         end: called with the call that is under way and the output, if the method returns one; returns another output
             or None.
         name: name of the method.
@@ -177,7 +177,7 @@ class Entrance(MethodShim):
             return args, kwargs
         refuse_vmap()
         refuse_symbols((*args, *kwargs.values()))
-        if self.begin is None or enclosed(self.calls):
+        if self.begin is None or self._within():
             return args, kwargs
         if self.opens:
             call.opened, call.around = True, leave_call(self.calls)
@@ -185,12 +185,16 @@ class Entrance(MethodShim):
         return (args, kwargs) if changed is None else changed
 
     def _finish(self, call: Running, output: Any) -> Any:
-        own = None if self.end is None or self.removed or enclosed(self.calls) else current_call(self.calls)
+        own = None if self.end is None or self.removed or self._within() else current_call(self.calls)
         changed = None if own is None or self.end is None else self.end(own, output)
         call.returned = True
         if call.pruned:
             self.owner.ended(call, self.module)
         return output if changed is None else changed
+
+    def _within(self) -> bool:
+        """Whether a call would be opened inside of one that a `with` block encloses."""
+        return self.opens and enclosed(self.calls)
 
     def _leave(self, call: Running) -> None:
         if call.opened or not call.returned:

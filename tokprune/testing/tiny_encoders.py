@@ -43,4 +43,4 @@ def tiny_timm(seed: int = 0, **options: Any) -> Any:
 
 def timm_size() -> dict[str, Any]:
     """What makes a model of timm as tiny as the others."""
-    return dict(ROWS["timm-vit"].config(reg_tokens=0))
+    return {name: value for name, value in ROWS["timm-vit"].config().items() if name != "reg_tokens"}
