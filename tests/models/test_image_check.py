@@ -49,8 +49,9 @@ def test_an_encoder_whose_hooks_are_bypassed_fails(fresh_opt, path):
         assert handle.active
 
 
-def test_a_projection_whose_hooks_are_bypassed_fails(fresh_opt):
-    bypass(fresh_opt.vision_model.encoder.layers[1].self_attn.qkv)
+def test_an_attention_that_runs_past_its_tap_fails(fresh_opt):
+    attention = fresh_opt.vision_model.encoder.layers[1].self_attn
+    attention.forward = copy.deepcopy(attention).forward
     with tokprune.apply(fresh_opt, after=2, **OPTIONS) as handle:
         with pytest.raises(TokpruneError, match=r"layers \[1\] of 'encoder_attention' did not run"):
             handle.check(prompts("opt"))
@@ -131,7 +132,7 @@ def replace(model, path, module):
 
 @pytest.mark.parametrize(
     ("path", "scorer"),
-    [(f"{LAYER}.self_attn.qkv", "received-attention"), (LAYER, "received-attention"), (LAYER, "first")],
+    [(f"{LAYER}.self_attn", "received-attention"), (LAYER, "received-attention"), (LAYER, "first")],
 )
 def test_a_module_swapped_after_apply_is_named_in_a_clear_error(fresh_opt, path, scorer):
     inputs, original = prompts("opt"), fresh_opt.get_submodule(path)

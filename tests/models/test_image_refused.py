@@ -41,16 +41,6 @@ REFUSED = {
         AdapterError,
         r"ReceivedAttention\(layers='last'\) is for 'image', 'audio' tokens only;.*Fitting scorers: catp-vote",
     ),
-    "a place in front of the queries": (
-        {"scorer": "l2-norm", "target": "query", "after": 2},
-        AdapterError,
-        "target 'query' is cut behind the encoder, so after=2 means nothing here",
-    ),
-    "a place for the first target": (
-        {"scorer": "l2-norm", "target": None, "after": "every"},
-        AdapterError,
-        "target 'query' is cut behind the encoder.*or choose target 'image'",
-    ),
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tokprune
-from tokprune.errors import AdapterError, UnsupportedCallError
+from tokprune.errors import UnsupportedCallError
 from tokprune.testing.tiny_qwen import IMAGE, prompts
 
 from .families.family import assert_same, some_kept

@@ -193,6 +193,11 @@ class DelegatedPruning(PromptPruning):
             )
         call.generating, call.placeholders = generating, call.placeholders.to(embeds.device)
         mask = kwargs.get("attention_mask")
+        if mask is not None and mask.shape != embeds.shape[:2] and not filled(cache_in(kwargs)):
+            raise UnsupportedCallError(
+                f"attention_mask: expected [row sequence] = {tuple(embeds.shape[:2])}, as input_ids, got "
+                f"{tuple(mask.shape)}; pass the mask that the processor gave with the prompt"
+            )
         call.mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device) if mask is None else mask
         images = Placed(call.vectors, embeds, call.placeholders)
         kwargs, _, observed = self.shortener.shorten(call, kwargs, images)
