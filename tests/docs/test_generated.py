@@ -19,6 +19,7 @@ GENERATED = (
     "docs/reference/laws.md",
     "docs/reference/capabilities.md",
     "docs/pictures/election.svg",
+    "docs/pictures/pruned-call.svg",
 )
 
 

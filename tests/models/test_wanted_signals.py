@@ -150,7 +150,7 @@ def test_a_selector_gets_the_signals_it_wants(model, inputs):
 def test_the_oracle_of_speed_hands_over_what_such_a_reduction_made(model, inputs):
     from tokprune.bench.speed.choices import gift_of, recorded
 
-    policy = tokprune.Policy("l2-norm", keep=3, reduction=Reading(), target="image", after=2)
+    policy = tokprune.Policy("l2-norm", keep=3, reduction=Reading(), target="image", after=2, attention="plain")
     _, choices, places = recorded(model, [policy], lambda: logits(model, inputs))
     gift = gift_of(model, inputs, choices, places)
     assert [cut.tokens.shape for cut in gift.cuts] == [(2, 4, 32)]

@@ -126,6 +126,9 @@ class Attached:
             self._warned = True
             warnings.warn(reason, UnprunedWarning, stacklevel=2)
 
+    def left(self) -> None:
+        """An outermost call is over, however it ended."""
+
     def _shim(self, module: nn.Module, name: str, around: Callable[..., Any]) -> None:
         """Let `around` stand in for the method `name` of `module`."""
         self._put(MethodShim(module, name, around))

@@ -201,6 +201,8 @@ class Entrance(MethodShim):
             leave_call(self.calls)
         if call.around is not None:
             enter_call(self.calls, call.around)
+        if call.outermost:
+            self.owner.left()
         if self.owner.underway.leave(call):
             self.owner.take_off()
 

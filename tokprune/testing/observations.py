@@ -60,7 +60,8 @@ class Observation:
                 found[name] = LayerVotes({i: self._votes(name, i) for i in wanted}, len(layers), name)
         for shift, name in enumerate(VECTOR_NAMES):
             if name in needs:
-                found[name] = self.tokens.roll(shift, dims=-1)
+                # The tokens themselves, so that writing into them is noticed.
+                found[name] = self.tokens.roll(shift, dims=-1) if shift else self.tokens
         if "text" in needs:
             found["text"] = Text(self.text, torch.ones(self.text.shape[:2], dtype=torch.bool, device=self.text.device))
         if "grid" in needs:

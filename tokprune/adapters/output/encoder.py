@@ -151,9 +151,8 @@ class EncoderPruning(OutputPruning):
         super().begins(call, args, kwargs)
         leave_call(self.passed)
 
-    def ended(self, call: Running, module: nn.Module) -> None:
+    def left(self) -> None:
         """What was passed on in a call that ended is forgotten."""
-        super().ended(call, module)
         leave_call(self.passed)
 
     def _on_sentinel(self, sentinel: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
