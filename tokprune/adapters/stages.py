@@ -13,8 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from tokprune.adapters.calls import PerOwner
+from tokprune.adapters.masktap import weighing_tap
 from tokprune.adapters.sizes import Sizes
-from tokprune.adapters.tap import Seen, weighing_tap
+from tokprune.adapters.tap import Seen
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,22 +11,21 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import log2
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tokprune.adapters.hooks import Holder, Hook, attachment_of
+from tokprune.adapters.hooks import Holder, attachment_of
 from tokprune.adapters.upstream import (
     ATTENDS_ITSELF,
     ATTENTION_FUNCTIONS,
     PACKED,
-    added_mask,
     attention_functions,
     name_attention,
 )
 from tokprune.errors import UnsupportedCallError
+from tokprune.functional.proportional import biased_mask, with_coordinates
 
 _BY_MASK = ("eager", "sdpa", None)
 """Implementations that add a mask of four dimensions to the logits; others are given the bias as coordinates."""
@@ -145,72 +144,6 @@ class Tap:
             module.__dict__["config"] = view.real
 
 
-class MaskTap(Hook):
-    """Weighs the keys of an attention module that no `Tap` reaches, through its mask that is added to the logits.
-
-    Args:
-        module: the attention module.
-        argument: name of its argument that carries the mask `[row 1 query key]`.
-        weigh: as of a `Tap`; the `Seen` has no heads, and shows what the keys are made of.
-        keys: name of the argument that brings what keys are made of; where it is None or missing, the first argument.
-        first: arguments to put in front of the `Seen`.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        argument: str,
-        *,
-        weigh: Callable[..., Tensor | None],
-        keys: str | None = None,
-        first: tuple[Any, ...] = (),
-    ) -> None:
-        super().__init__(weigh, *first)
-        self.module, self.argument, self.keys = module, argument, keys
-        self._handle: Any = None
-
-    def install(self) -> None:
-        """Put the tap on the module."""
-        self._handle = self.module.register_forward_pre_hook(self, with_kwargs=True)
-
-    def remove(self) -> None:
-        """Take the tap off."""
-        if self._handle is not None:
-            self._handle.remove()
-
-    def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What torch calls in front of the module's forward."""
-        if not self.attachment.underway.admits():
-            return None
-        names = list(inspect.signature(module.forward).parameters)
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        queries = given[names[0]]
-        states = given.get(self.keys) if self.keys else None
-        states = queries if states is None else states
-        mask = given.get(self.argument)
-        bias = self.method(*self.first, Seen(queries[:, None], states[:, None], states[:, None], mask, 1.0))
-        if bias is None:
-            return None
-        given[self.argument] = self.weighed(queries, states, mask, bias)
-        return (), given
-
-    def weighed(self, queries: Tensor, states: Tensor, mask: Any, bias: Tensor) -> Tensor:
-        """The mask with `bias` `[row key]` on its columns."""
-        found = biased_mask(queries[:, None], states[:, None], mask, bias, causal=False)
-        return found.expand(-1, -1, queries.shape[1], -1)  # TrOCR wants it in full
-
-
-class PaddingTap(MaskTap):
-    """The same for torch's own attention module, whose mask of padding `[row key]` may be one that is added."""
-
-    def weighed(self, queries: Tensor, states: Tensor, mask: Any, bias: Tensor) -> Tensor:
-        """The mask of padding with `bias` `[row key]` added."""
-        bias = bias.to(queries.dtype)
-        if mask is None:
-            return bias
-        return bias.masked_fill(mask, float("-inf")) if mask.dtype == torch.bool else bias + mask
-
-
 def reaches(module: nn.Module) -> bool:
     """Whether `module` computes attention through transformers' interface, so that it can be tapped."""
     config = module.__dict__.get("config")
@@ -219,16 +152,6 @@ def reaches(module: nn.Module) -> bool:
     return (
         named and ATTENTION_FUNCTIONS in _forward(kind).__code__.co_names and not getattr(module, ATTENDS_ITSELF, False)
     )
-
-
-def weighing_tap(module: nn.Module, weigh: Callable[..., Tensor | None], first: tuple[Any, ...] = ()) -> Any:
-    """A tap that lets `weigh` weigh the keys of `module`; None if there is no way to them."""
-    if reaches(module):
-        return Tap(module, weigh=weigh, first=first)
-    if isinstance(module, nn.MultiheadAttention):
-        return PaddingTap(module, "key_padding_mask", weigh=weigh, keys="key", first=first)
-    found = added_mask(module)
-    return None if found is None else MaskTap(module, found[0], weigh=weigh, keys=found[1], first=first)
 
 
 class View(Holder):
@@ -343,61 +266,6 @@ def _refuse_weighed(taps: list[Tap]) -> None:
             "gradient checkpointing computes attention again in backward, where the sizes of merged tokens are no "
             "longer known; call model.gradient_checkpointing_disable(), or use attention='plain'"
         )
-
-
-def biased_mask(query: Tensor, key: Tensor, mask: Tensor | None, bias: Tensor, *, causal: bool) -> Tensor:
-    """The mask `[row 1 query key]` that is added to the logits, with `bias` `[row key]` on its columns.
-
-    Args:
-        query: `[row head query dim]`.
-        key: `[row key_head key dim]`.
-        mask: bool or additive, or None.
-        bias: what to add for each key.
-        causal: whether the implementation would hide later keys if there is no mask.
-
-    Example:
-        >>> q, k = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4)
-        >>> biased_mask(q, k, None, torch.tensor([[1.0, 0.0]]), causal=False)
-        tensor([[[[1., 0.]]]])
-    """
-    columns = bias[:, None, None].to(query.dtype)
-    lowest = torch.finfo(query.dtype).min
-    if mask is None:
-        if not causal:
-            return columns
-        # As torch's `is_causal`: the first query sees the first key, whatever comes after the last query is hidden.
-        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]
-    mask = mask[..., : key.shape[2]]
-    return torch.where(mask, columns, lowest) if mask.dtype == torch.bool else mask + columns
-
-
-def with_coordinates(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Queries, keys and values that attend with `bias` `[row key]`, for kernels that take no mask.
-
-    The bias becomes two more coordinates of each key (what the precision holds of it, and the rest), a constant for
-    each query; zeros fill up to a multiple of 8, which kernels want. Also the width that values had before.
-
-    Example:
-        >>> q, k, v = (torch.randn(1, 2, 3, 8) for _ in range(3))
-        >>> bias = torch.rand(1, 3)
-        >>> attend = torch.nn.functional.scaled_dot_product_attention
-        >>> wide = attend(*with_coordinates(q, k, v, bias, 0.5)[:3], scale=0.5)[..., :8]
-        >>> torch.allclose(wide, attend(q, k, v, attn_mask=bias[:, None, None], scale=0.5), atol=1e-5)
-        True
-    """
-    width = value.shape[-1]
-    one = 2.0 ** round(-log2(scale))  # a power of two, so that half precision holds it
-    wanted = bias[:, None, :, None].float() / (scale * one)
-    coarse = wanted.to(key.dtype)
-    fine = (wanted - coarse.float()).to(key.dtype)
-    filled = -(query.shape[-1] + 2) % 8
-    key = torch.cat([key, *(each.expand(-1, key.shape[1], -1, -1) for each in (coarse, fine))], dim=-1)
-    query = torch.cat([query, query.new_full((*query.shape[:-1], 2), one)], dim=-1)
-    wider = query.shape[-1] + filled - width
-    pad = nn.functional.pad
-    return pad(query, (0, filled)), pad(key, (0, filled)), pad(value, (0, wider)), width
 
 
 def _scale(query: Tensor, kwargs: dict[str, Any]) -> float:

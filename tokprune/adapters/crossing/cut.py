@@ -27,6 +27,7 @@ from tokprune.adapters.entrance import Entrance
 from tokprune.adapters.generations import Generations, filled
 from tokprune.adapters.guard import Guard
 from tokprune.adapters.hooks import Hook
+from tokprune.adapters.masktap import MaskTap
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.outercall import Options, named_arguments
 from tokprune.adapters.reducing import reduce_tokens
@@ -34,7 +35,7 @@ from tokprune.adapters.refusals import refuse_cache
 from tokprune.adapters.rows import Rows
 from tokprune.adapters.shape import Relied, checkpoints, generates, takes
 from tokprune.adapters.sizes import Sizes
-from tokprune.adapters.tap import MaskTap, Seen, Tap, reaches
+from tokprune.adapters.tap import Seen, Tap, reaches
 from tokprune.adapters.upstream import CACHE_NAMES, cache_in, cache_of
 from tokprune.errors import UnsupportedCallError
 from tokprune.interfaces import Cut, Observed

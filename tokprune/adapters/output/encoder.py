@@ -17,6 +17,7 @@ from tokprune.adapters.calls import current_call, enter_call, leave_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.entrance import Entrance, Running
 from tokprune.adapters.hooks import Hook
+from tokprune.adapters.masktap import weighing_tap
 from tokprune.adapters.modules import module_at
 from tokprune.adapters.output.family import EncoderFamily
 from tokprune.adapters.output.pruning import Output, OutputPruning, unprotected
@@ -26,7 +27,7 @@ from tokprune.adapters.shape import Relied, checkpoints
 from tokprune.adapters.sizes import Sizes
 from tokprune.adapters.sources import AttentionSource, vector_sources
 from tokprune.adapters.stages import Stage, Weighing, enter_stage, leave_stage
-from tokprune.adapters.tap import Seen, weighing_tap
+from tokprune.adapters.tap import Seen
 from tokprune.after import falling_counts
 from tokprune.errors import AdapterError, UnsupportedCallError
 from tokprune.interfaces import Cut, Observed
