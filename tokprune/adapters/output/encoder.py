@@ -153,8 +153,9 @@ class EncoderPruning(OutputPruning):
         leave_call(self.passed)
 
     def left(self) -> None:
-        """What was passed on in a call that ended is forgotten."""
+        """What was passed on in a call that ended is forgotten, also where it broke off."""
         leave_call(self.passed)
+        leave_stage(self.encoder, self)
 
     def _on_sentinel(self, sentinel: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # An encoder that was put in the place of the hooked one runs no hook of ours; what is called with it does.
