@@ -1,5 +1,8 @@
 """Ctrl-C in the middle of a call: torch runs no hook then, and still the next call is what it would have been."""
 
+import contextlib
+import gc
+import weakref
 from itertools import product
 
 import pytest
@@ -8,6 +11,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 import tokprune
 from tokprune.adapters import calls
+from tokprune.testing import tiny
 
 from .seams import SEAMS, answer, built, options_of, ways
 
@@ -66,3 +70,20 @@ def test_a_text_after_it_is_a_text(seam):
             with Interrupt(round(part * counted.calls)), pytest.raises(KeyboardInterrupt):
                 answer(model, inputs)
             assert torch.equal(answer(language_model, text), plain), part
+
+
+def interrupted():
+    """A weak reference to a model whose last call was interrupted, and whose policy was never removed."""
+    model, inputs = tiny("llava")
+    tokprune.apply(model, scorer="first", keep=3, reduction="merge")
+    with Interrupt() as counted:
+        answer(model, inputs)
+    with Interrupt(round(0.9 * counted.calls)), contextlib.suppress(KeyboardInterrupt):
+        answer(model, inputs)
+    return weakref.ref(model)
+
+
+def test_an_interrupted_call_keeps_no_model_alive():
+    gone = interrupted()
+    gc.collect()
+    assert gone() is None

@@ -7,8 +7,8 @@ shorter, and its tokens have the sizes that the stage gave them, made of those t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 from torch import Tensor, nn
 
@@ -18,21 +18,25 @@ from tokprune.adapters.sizes import Sizes
 from tokprune.adapters.tap import Seen
 
 
-@dataclass(frozen=True, eq=False)
 class Stage:
     """What the layers of a reader go by in one call of it, from one pruning point to the next.
 
-    Attributes:
+    It keeps no attachment alive: one that an interrupted call left goes with its model.
+
+    Args:
         owner: the attachment that pruned.
         first: the first layer that reads the shorter sequence, counted from 0.
         sizes: those of the columns of that sequence; None if each token stands for itself.
         total: how long the sequence is by now, where a cache may have dropped its oldest columns.
     """
 
-    owner: object
-    first: int
-    sizes: Sizes | None
-    total: int | None = None
+    def __init__(self, owner: object, first: int, sizes: Sizes | None, total: int | None = None) -> None:
+        self._owner, self.first, self.sizes, self.total = ref(owner), first, sizes, total
+
+    @property
+    def owner(self) -> object:
+        """The attachment that pruned; None if that is gone."""
+        return self._owner()
 
 
 _STAGES: PerOwner[tuple[Stage, ...]] = PerOwner("tokprune_stages")
