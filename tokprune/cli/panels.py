@@ -79,7 +79,7 @@ class Panels:
     @property
     def _looking(self) -> list[str]:
         """Targets whose tokens are not places on the image, but look at it."""
-        return [name for name, found in self._offers.items() if "cross_attention" in found and "grid" not in found]
+        return [name for name, found in self._offers.items() if "grid" not in found and any(map(_looks, found))]
 
     @cached_property
     def _unpruned(self) -> Signal:
@@ -92,6 +92,11 @@ class Panels:
         from tokprune import observe
 
         return observe(self._model, self._inputs, needs=needs, target=target)
+
+
+def _looks(signal: str) -> bool:
+    """Whether a signal says what the target tokens look at; where text votes, it is the text that looks."""
+    return signal == "cross_attention" and getattr(signal, "voters", None) != "text"
 
 
 def _title(level: Level, target: str) -> str:
