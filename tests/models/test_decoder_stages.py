@@ -8,6 +8,7 @@ import torch
 import tokprune
 from tokprune import UnsupportedCallError
 from tokprune.adapters.upstream import cache_of
+from tokprune.testing import tiny
 from tokprune.testing.tiny_inside import DEPTH, TOKENS, prompts, shaped
 
 from . import embed_oracle
@@ -236,3 +237,14 @@ def test_sizes_are_carried_from_in_front_of_the_language_model_to_its_layers(nam
             options = {"max_new_tokens": 5, **GENERATE[mode]}
             assert torch.equal(family.generated(model, inputs, kept, options), tokens), mode
     assert_same(found[:, -3:], expected[:, -3:], 2e-5)
+
+
+@pytest.mark.parametrize("reduction", ["prune", "merge"])
+@pytest.mark.parametrize("family", ["llava", "qwen2-vl"])
+def test_two_stages_need_the_cache_of_a_generation(family, reduction):
+    model, inputs = tiny(family)
+    policies = [tokprune.Policy("l2-norm", keep=0.5, reduction=reduction, after=after) for after in (None, 1)]
+    with tokprune.apply(model, policies):
+        with pytest.raises(UnsupportedCallError, match=r"use_cache=False.*leave use_cache on"):
+            model.generate(**inputs, max_new_tokens=2, use_cache=False)
+        assert model.generate(**inputs, max_new_tokens=2).shape[0] == len(inputs["input_ids"])

@@ -20,7 +20,14 @@ from tokprune.adapters.calls import current_call, enter_call
 from tokprune.adapters.capture import Capture
 from tokprune.adapters.decoder.choosing import choose_among, observed
 from tokprune.adapters.decoder.family import Reader
-from tokprune.adapters.decoder.fronts import Announced, DelegatingFront, MergedFront, left_in_front, rows_in_front
+from tokprune.adapters.decoder.fronts import (
+    Announced,
+    DelegatingFront,
+    MergedFront,
+    left_in_front,
+    prunes_in_front,
+    rows_in_front,
+)
 from tokprune.adapters.decoder.layout import Layout
 from tokprune.adapters.decoder.refusals import (
     check_answers,
@@ -30,6 +37,7 @@ from tokprune.adapters.decoder.refusals import (
     check_images,
     check_later,
     check_prompt,
+    check_steps,
 )
 from tokprune.adapters.decoder.shorter import Later, Shorter
 from tokprune.adapters.decoder.state import Continuation, Left, Prompt, Remembered, Step
@@ -150,6 +158,8 @@ class DecoderCut(Attached):
         if options is None or not self.front.shows_images(arguments):
             return  # a forward is looked at when it is announced
         check_generation(options)
+        if self.family.vectors is None and prunes_in_front(self):
+            check_steps(options)
         prompt = {**arguments, "input_ids": next(filter(_is_ids, map(arguments.get, ("inputs", "input_ids"))), None)}
         given = prompt["input_ids"] is not None or prompt.get("inputs_embeds") is not None
         if given and self.family.vectors is None and left_in_front(self) is None:

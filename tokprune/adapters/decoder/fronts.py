@@ -81,6 +81,11 @@ def left_in_front(owner: Any) -> list[int] | None:
     return next(filter(None, (each.tokens_left() for each in _in_front(owner))), None)
 
 
+def prunes_in_front(owner: Any) -> bool:
+    """Whether another policy prunes in front of the language model."""
+    return any(True for _ in _in_front(owner))
+
+
 def rows_in_front(owner: Any) -> Rows | None:
     """What another policy let through of a finished prompt, or None."""
     return next((rows for each in _in_front(owner) if (rows := each.rows_left()) is not None), None)

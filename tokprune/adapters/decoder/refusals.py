@@ -67,6 +67,15 @@ def check_generation(options: Options) -> None:
         )
 
 
+def check_steps(options: Options) -> None:
+    """Raise `UnsupportedCallError` for a `generate` that reads the whole prompt again at each step, in two stages."""
+    if options.get("use_cache") is False:
+        raise UnsupportedCallError(
+            "generate with use_cache=False: tokens leave in front of the language model and inside it, and each step "
+            "would read the images of the shortened prompt again; leave use_cache on, or remove one of the policies"
+        )
+
+
 def check_prompt(reader: Reader, cut: Cut, mask: Any, cache: Any) -> None:
     """Raise `UnsupportedCallError` for a call with images that cannot be pruned rightly.
 
