@@ -159,4 +159,4 @@ def test_stages_of_the_oracle_inside_cost_what_those_of_the_pruned_model_cost():
 def test_what_layers_are_not_handed():
     model, inputs = tiny_inside.tiny_inside(), tiny_inside.prompts(pads=(0, 0))
     with pytest.raises(InvalidValueError, match="merged tokens cannot be handed to layers"):
-        pruned_and_oracle(model, inputs, Policy("first", keep=3, after=2, reduction="merge"))
+        pruned_and_oracle(model, inputs, Policy("first", keep=3, after=2, reduction="merge", attention="plain"))

@@ -273,7 +273,7 @@ def test_gradients_are_the_same_and_what_is_computed_again_is_not_seen_again(ree
 
 
 def test_low_rank_adapters_may_come_before_or_after():
-    from peft import LoraConfig, get_peft_model
+    peft = pytest.importorskip("peft")
 
     ids = torch.arange(6)[None]
     for first in (True, False):
@@ -281,7 +281,7 @@ def test_low_rank_adapters_may_come_before_or_after():
         taps = taps_of(model, observer := Observer())
         for tap in taps if first else ():
             tap.install()
-        wrapped = get_peft_model(model, LoraConfig(target_modules=["q_proj", "v_proj"], r=2))
+        wrapped = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj", "v_proj"], r=2))
         for name, parameter in wrapped.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter)
